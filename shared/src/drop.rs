@@ -1,0 +1,110 @@
+//! Why a packet stopped. Noise from the network is counted here and is never an error.
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $name:ident => $text:literal),* $(,)?) => {
+        /// Why a packet stopped; exported as the counter `drop_<reason>`.
+        #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $($(#[$doc])* $name),*
+        }
+
+        impl DropReason {
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The reason as it appears in metrics, without the `drop_` prefix.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text),*
+                }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Zero-length datagram, or longer than a receive buffer.
+    DatagramLength => "datagram_length",
+    /// First byte belongs to none of STUN, DTLS, RTP, RTCP (RFC 7983 §7).
+    DatagramClass => "datagram_class",
+    /// Not STUN, and from a tuple that no Binding Request has validated.
+    TupleUnvalidated => "tuple_unvalidated",
+    StunMalformed => "stun_malformed",
+    /// A ufrag that no transport has.
+    StunUfragUnknown => "stun_ufrag_unknown",
+    StunIntegrity => "stun_integrity",
+    /// A STUN message that is not a Binding Request.
+    StunUnexpected => "stun_unexpected",
+    /// The transport was told of no remote ICE credentials yet, or others.
+    StunUsername => "stun_username",
+    /// An unauthenticated alert before the handshake completed.
+    DtlsAlertEarly => "dtls_alert_early",
+    /// A DTLS record while DTLS is closed or has failed.
+    DtlsUnexpected => "dtls_unexpected",
+    /// SRTP or SRTCP before the handshake gave keys.
+    SrtpNoKeys => "srtp_no_keys",
+    SrtpMalformed => "srtp_malformed",
+    SrtpAuthentication => "srtp_authentication",
+    SrtpReplay => "srtp_replay",
+    RtpMalformed => "rtp_malformed",
+    /// No track claims this SSRC, mid and rid.
+    RtpStreamUnknown => "rtp_stream_unknown",
+    /// A payload type that was not negotiated for the track.
+    RtpPayloadTypeUnknown => "rtp_payload_type_unknown",
+    /// A retransmission whose original is unknown, or padding on the RTX stream.
+    RtxUnusable => "rtx_unusable",
+    /// More than [`crate::limits::SSRCS_PER_TRANSPORT_MAX`] sources.
+    SsrcLimit => "ssrc_limit",
+    /// Seen before.
+    RtpDuplicate => "rtp_duplicate",
+    /// Older than anything we still track.
+    RtpTooOld => "rtp_too_old",
+    RtcpMalformed => "rtcp_malformed",
+    /// The publisher's track is muted.
+    TrackMuted => "track_muted",
+    /// No free slot in the send arena, even after a submit.
+    SendFull => "send_full",
+    /// The kernel refused the datagram.
+    SendFailed => "send_failed",
+    /// A packet that, rewritten, exceeds what we send.
+    SendLength => "send_length",
+    SctpMalformed => "sctp_malformed",
+    DataMalformed => "data_malformed",
+    /// A data packet from a transport that may not publish data.
+    DataForbidden => "data_forbidden",
+    /// A reliable data packet whose sequence was seen before.
+    DataDuplicate => "data_duplicate",
+    /// A data channel whose buffer is full.
+    DataBufferFull => "data_buffer_full",
+    /// A data packet on a channel whose label we do not serve.
+    DataLabelUnknown => "data_label_unknown",
+}
+
+/// One counter per [`DropReason`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DropCounts([u64; DropReason::COUNT]);
+
+impl Default for DropCounts {
+    fn default() -> Self {
+        Self([0; DropReason::COUNT])
+    }
+}
+
+impl DropCounts {
+    pub fn count(&mut self, reason: DropReason) {
+        self.0[reason as usize] += 1;
+    }
+
+    pub fn add(&mut self, reason: DropReason, packets: u64) {
+        self.0[reason as usize] += packets;
+    }
+
+    pub fn of(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|reason| (*reason, self.of(*reason)))
+    }
+}

@@ -1,0 +1,11 @@
+//! Protocol code without sockets, threads or clocks.
+//!
+//! Everything here takes the time and its output buffers as arguments, so that the data plane,
+//! the load generator and the simulator run the same code.
+#![forbid(unsafe_code)]
+
+pub mod drop;
+pub mod ids;
+pub mod limits;
+pub mod link;
+pub mod time;

@@ -1,0 +1,44 @@
+//! Every limit of the product, with the relations between them checked at compile time.
+
+/// Largest UDP payload we send. Below the IPv6 minimum MTU less headers (1280 - 40 - 8), and what
+/// browsers use themselves.
+pub const DATAGRAM_SEND_LEN_MAX: usize = 1232;
+/// Largest UDP payload we accept: an Ethernet MTU. Longer ones are cut by the kernel and dropped.
+pub const DATAGRAM_RECEIVE_LEN_MAX: usize = 1500;
+
+/// Packets of one GSO train. More than 8 is a line-rate burst (livekit#4724: 0.44 % against
+/// 0.007 % loss).
+pub const TRAIN_PACKETS_MAX: usize = 8;
+
+/// Spatial layers of a track: q, h, f.
+pub const SPATIAL_LAYERS_MAX: usize = 3;
+/// Temporal layers of an encoding.
+pub const TEMPORAL_LAYERS_MAX: usize = 4;
+
+/// Validated tuples of one transport; the least recently seen one makes room.
+pub const TUPLES_PER_TRANSPORT_MAX: usize = 8;
+/// Transports of one shard.
+pub const TRANSPORTS_PER_SHARD_MAX: usize = 16_384;
+/// Published tracks of one transport.
+pub const UP_TRACKS_PER_TRANSPORT_MAX: usize = 64;
+/// Subscribed tracks of one transport.
+pub const DOWN_TRACKS_PER_TRANSPORT_MAX: usize = 512;
+/// SSRCs that one transport may send us: each track has up to three layers and their RTX.
+pub const SSRCS_PER_TRANSPORT_MAX: usize = UP_TRACKS_PER_TRANSPORT_MAX * SPATIAL_LAYERS_MAX * 2;
+
+/// Packets that SRTP replay protection looks back. Browsers reorder by less; mediasoup uses the
+/// same.
+pub const REPLAY_WINDOW_PACKETS: usize = 1024;
+
+/// Packets of one published layer that stay available for retransmission.
+pub const STORE_PACKETS_VIDEO: usize = 512;
+/// The same for audio: 4 s of 20 ms packets.
+pub const STORE_PACKETS_AUDIO: usize = 200;
+
+/// Largest data channel message, as LiveKit's server has it.
+pub const DATA_MESSAGE_LEN_MAX: usize = 65_535;
+
+const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= 1280 - 40 - 8);
+const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= DATAGRAM_RECEIVE_LEN_MAX);
+const _: () = assert!(STORE_PACKETS_VIDEO.is_power_of_two());
+const _: () = assert!(REPLAY_WINDOW_PACKETS.is_power_of_two());

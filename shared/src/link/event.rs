@@ -1,0 +1,136 @@
+//! Data plane to control plane.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::command::Fingerprint;
+use crate::drop::DropCounts;
+use crate::ids::{DownTrackId, GroupId, ShardId, Ssrc, TrackId, TransportId};
+
+/// An address on which a shard receives media.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct LocalAddress {
+    pub ip: IpAddr,
+    pub port: u16,
+}
+
+/// First event of each shard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hello {
+    pub shard: ShardId,
+    /// UDP addresses, best first, loopback last.
+    pub addresses: Vec<LocalAddress>,
+    /// Of the node's certificate: one for all shards.
+    pub fingerprint: Fingerprint,
+    /// How packets reach the kernel, and why not otherwise.
+    pub backend: String,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct CandidatePair {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// The peer closed DTLS.
+    PeerClosed,
+    /// The peer's certificate is not the one its description named.
+    FingerprintMismatch,
+    /// DTLS failed more often than we rebuild it.
+    DtlsFailed,
+    /// No authenticated Binding Request for the consent timeout (RFC 7675 §5.1: 30 s).
+    ConsentExpired,
+}
+
+/// Audio level of one track over the last interval.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct SpeakerLevel {
+    pub track: TrackId,
+    /// 0.0 silent ..= 1.0 loudest, smoothed as LiveKit does.
+    pub level: f32,
+    pub active: bool,
+}
+
+/// What a published track or a subscriber's copy went through since the last report.
+#[derive(Copy, Clone, PartialEq, Debug, Default)]
+pub struct TrackReport {
+    pub packets: u64,
+    pub bytes: u64,
+    /// Up: missing after NACK. Down: by the subscriber's receiver reports.
+    pub lost: u64,
+    pub jitter_us: u32,
+    /// Down: by LSR and DLSR. 0 = unknown.
+    pub rtt_us: u32,
+    /// Bit n: encoding of spatial layer n was received in the interval. Up only.
+    pub live_layers: u8,
+    /// Spatial layer being sent. Down only.
+    pub current_spatial: Option<u8>,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct TransportReport {
+    pub transport: TransportId,
+    /// Sequence of the last reliable data packet accepted from it.
+    pub reliable_sequence: u32,
+    /// What the subscriber's REMB says. 0 = none yet.
+    pub remb_bps: u64,
+}
+
+/// Counters of one shard since it started.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ShardMetrics {
+    pub drops: DropCounts,
+    pub datagrams_received: u64,
+    pub bytes_received: u64,
+    pub datagrams_sent: u64,
+    pub bytes_sent: u64,
+    /// System calls or submissions that sent them.
+    pub sends: u64,
+    pub rtp_received: u64,
+    pub rtp_forwarded: u64,
+    pub rtx_received: u64,
+    pub rtx_sent: u64,
+    pub nacks_sent: u64,
+    pub nacks_received: u64,
+    pub plis_sent: u64,
+    pub plis_received: u64,
+    pub data_received: u64,
+    pub data_sent: u64,
+    pub transports: u64,
+    pub up_tracks: u64,
+    pub down_tracks: u64,
+    pub ticks: u64,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    Hello(Box<Hello>),
+    /// The peer is reachable; media may flow as soon as DTLS is done. Also sent when the pair
+    /// changes.
+    PairSelected { transport: TransportId, pair: CandidatePair },
+    /// ICE and DTLS are complete.
+    Connected { transport: TransportId },
+    /// Nothing authenticated heard for the time that LiveKit calls disconnected (10 s); either
+    /// `PairSelected` or `Closed` follows.
+    Disconnected { transport: TransportId },
+    /// The transport is finished; the control plane removes it.
+    Closed { transport: TransportId, reason: CloseReason },
+
+    /// The first packet of an encoding of a published track.
+    UpTrackStarted { transport: TransportId, track: TrackId, spatial: u8, ssrc: Ssrc },
+    /// The first packet was sent to a subscriber.
+    DownTrackStarted { transport: TransportId, down: DownTrackId },
+
+    /// Tracks whose level or activity changed, at most every 400 ms.
+    Speakers { group: GroupId, levels: Vec<SpeakerLevel> },
+    /// About once in 5 s.
+    Reports {
+        shard: ShardId,
+        up: Vec<(TrackId, TrackReport)>,
+        down: Vec<(DownTrackId, TrackReport)>,
+        transports: Vec<TransportReport>,
+    },
+    /// About once a second.
+    Metrics { shard: ShardId, metrics: Box<ShardMetrics> },
+}

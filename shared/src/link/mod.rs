@@ -1,0 +1,21 @@
+//! What the two planes say to each other: plain values, no handles, so that the same messages pass
+//! an in-process queue and a socket.
+//!
+//! The control plane chooses every id and repeats itself safely: a command about something that is
+//! gone is ignored, one that states what already holds changes nothing.
+
+mod command;
+mod event;
+mod media;
+
+pub use command::{
+    AddTransport, Command, DataPublish, Fingerprint, IceCredentials, SendData, SetRemote,
+};
+pub use event::{
+    CandidatePair, CloseReason, Event, Hello, LocalAddress, ShardMetrics, SpeakerLevel,
+    TrackReport, TransportReport,
+};
+pub use media::{
+    Codec, DownTrackConfig, Encoding, ExtIds, ExtKind, Layer, MediaKind, PtMapping, UpCodec,
+    UpTrackConfig,
+};
