@@ -1,1 +1,4 @@
+//! Signaling, tokens, rooms, SDP and the server API. It never sees a media packet.
+#![forbid(unsafe_code)]
 
+pub mod auth;

@@ -105,6 +105,8 @@ impl DropCounts {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
-        DropReason::ALL.iter().map(|reason| (*reason, self.of(*reason)))
+        DropReason::ALL
+            .iter()
+            .map(|reason| (*reason, self.of(*reason)))
     }
 }

@@ -15,7 +15,9 @@ pub struct IceCredentials {
 impl std::fmt::Debug for IceCredentials {
     // The password authenticates checks: it never reaches a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+        f.debug_struct("IceCredentials")
+            .field("ufrag", &self.ufrag)
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,28 +78,58 @@ pub enum Command {
     SetRemote(Box<SetRemote>),
     /// New local ICE credentials. The old pair carries media until the new one is nominated
     /// (RFC 8445 §2.4).
-    RestartIce { transport: TransportId, ice: IceCredentials },
+    RestartIce {
+        transport: TransportId,
+        ice: IceCredentials,
+    },
     /// Says goodbye (SCTP abort, DTLS close_notify, RTCP BYE) and forgets it with all its tracks.
-    RemoveTransport { transport: TransportId },
+    RemoveTransport {
+        transport: TransportId,
+    },
     /// Grants or withdraws the right to publish data.
-    SetDataPublish { transport: TransportId, data_publish: DataPublish },
+    SetDataPublish {
+        transport: TransportId,
+        data_publish: DataPublish,
+    },
 
     /// Adds a published track, or replaces its description after a renegotiation.
-    SetUpTrack { transport: TransportId, config: Box<UpTrackConfig> },
-    RemoveUpTrack { transport: TransportId, track: TrackId },
+    SetUpTrack {
+        transport: TransportId,
+        config: Box<UpTrackConfig>,
+    },
+    RemoveUpTrack {
+        transport: TransportId,
+        track: TrackId,
+    },
     /// While muted nothing of the track is forwarded.
-    MuteUpTrack { track: TrackId, muted: bool },
+    MuteUpTrack {
+        track: TrackId,
+        muted: bool,
+    },
 
     /// Adds a subscriber's copy, or replaces its description after a renegotiation. The track may
     /// be unknown yet: it starts when the track comes.
-    SetDownTrack { transport: TransportId, config: Box<DownTrackConfig> },
-    RemoveDownTrack { transport: TransportId, down: DownTrackId },
-    SetDownTrackLayer { down: DownTrackId, max_layer: Layer, paused: bool },
+    SetDownTrack {
+        transport: TransportId,
+        config: Box<DownTrackConfig>,
+    },
+    RemoveDownTrack {
+        transport: TransportId,
+        down: DownTrackId,
+    },
+    SetDownTrackLayer {
+        down: DownTrackId,
+        max_layer: Layer,
+        paused: bool,
+    },
 
     SendData(Box<SendData>),
     /// Sends again the reliable data packets that `transport` missed: of each sender (its stamp's
     /// sid) those after the given sequence.
-    ReplayData { transport: TransportId, last_sequences: Vec<(String, u32)> },
+    ReplayData {
+        transport: TransportId,
+        last_sequences: Vec<(String, u32)>,
+    },
 
     /// Closes every transport and ends the shard.
     Shutdown,

@@ -108,22 +108,43 @@ pub enum Event {
     Hello(Box<Hello>),
     /// The peer is reachable; media may flow as soon as DTLS is done. Also sent when the pair
     /// changes.
-    PairSelected { transport: TransportId, pair: CandidatePair },
+    PairSelected {
+        transport: TransportId,
+        pair: CandidatePair,
+    },
     /// ICE and DTLS are complete.
-    Connected { transport: TransportId },
+    Connected {
+        transport: TransportId,
+    },
     /// Nothing authenticated heard for the time that LiveKit calls disconnected (10 s); either
     /// `PairSelected` or `Closed` follows.
-    Disconnected { transport: TransportId },
+    Disconnected {
+        transport: TransportId,
+    },
     /// The transport is finished; the control plane removes it.
-    Closed { transport: TransportId, reason: CloseReason },
+    Closed {
+        transport: TransportId,
+        reason: CloseReason,
+    },
 
     /// The first packet of an encoding of a published track.
-    UpTrackStarted { transport: TransportId, track: TrackId, spatial: u8, ssrc: Ssrc },
+    UpTrackStarted {
+        transport: TransportId,
+        track: TrackId,
+        spatial: u8,
+        ssrc: Ssrc,
+    },
     /// The first packet was sent to a subscriber.
-    DownTrackStarted { transport: TransportId, down: DownTrackId },
+    DownTrackStarted {
+        transport: TransportId,
+        down: DownTrackId,
+    },
 
     /// Tracks whose level or activity changed, at most every 400 ms.
-    Speakers { group: GroupId, levels: Vec<SpeakerLevel> },
+    Speakers {
+        group: GroupId,
+        levels: Vec<SpeakerLevel>,
+    },
     /// About once in 5 s.
     Reports {
         shard: ShardId,
@@ -132,5 +153,8 @@ pub enum Event {
         transports: Vec<TransportReport>,
     },
     /// About once a second.
-    Metrics { shard: ShardId, metrics: Box<ShardMetrics> },
+    Metrics {
+        shard: ShardId,
+        metrics: Box<ShardMetrics>,
+    },
 }

@@ -113,7 +113,9 @@ impl ExtIds {
 
     /// The extension that `id` stands for, if any.
     pub fn kind(&self, id: u8) -> Option<ExtKind> {
-        ExtKind::ALL.into_iter().find(|kind| id != 0 && self.0[*kind as usize] == id)
+        ExtKind::ALL
+            .into_iter()
+            .find(|kind| id != 0 && self.0[*kind as usize] == id)
     }
 
     /// Ids outside 1..=14 are ignored: 0 is padding, 15 is reserved (RFC 8285 §4.2).
@@ -187,7 +189,10 @@ pub struct Layer {
 }
 
 impl Layer {
-    pub const BEST: Self = Self { spatial: 2, temporal: 3 };
+    pub const BEST: Self = Self {
+        spatial: 2,
+        temporal: 3,
+    };
 }
 
 /// One subscriber's copy of a track, as negotiated with the subscriber.

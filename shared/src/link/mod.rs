@@ -19,3 +19,15 @@ pub use media::{
     Codec, DownTrackConfig, Encoding, ExtIds, ExtKind, Layer, MediaKind, PtMapping, UpCodec,
     UpTrackConfig,
 };
+
+use crate::ids::ShardId;
+
+/// Where the control plane puts its commands. Never blocks; order per shard is kept.
+pub trait CommandSink: Send + Sync {
+    fn send(&self, shard: ShardId, command: Command);
+}
+
+/// Where a shard puts its events. Never blocks; order per shard is kept.
+pub trait EventSink: Send {
+    fn send(&self, event: Event);
+}

@@ -1,0 +1,5 @@
+//! Access tokens by LiveKit's rules.
+
+mod claims;
+
+pub use claims::{Claims, VideoGrant};
