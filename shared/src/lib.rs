@@ -9,3 +9,4 @@ pub mod ids;
 pub mod limits;
 pub mod link;
 pub mod time;
+pub mod wire;
