@@ -15,3 +15,4 @@ pub(crate) mod bytes;
 pub mod class;
 pub mod rtp;
 pub mod rtp_ext;
+pub mod stun;
