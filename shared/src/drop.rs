@@ -75,6 +75,8 @@ drop_reasons! {
     DataForbidden => "data_forbidden",
     /// A reliable data packet whose sequence was seen before.
     DataDuplicate => "data_duplicate",
+    /// The receiver's data channel is not open.
+    DataNotOpen => "data_not_open",
     /// A data channel whose buffer is full.
     DataBufferFull => "data_buffer_full",
     /// A data packet on a channel whose label we do not serve.

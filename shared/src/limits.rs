@@ -38,6 +38,17 @@ pub const STORE_PACKETS_AUDIO: usize = 200;
 /// Largest data channel message, as LiveKit's server has it.
 pub const DATA_MESSAGE_LEN_MAX: usize = 65_535;
 
+/// Reliable data packets a group keeps for those who join or resume, as LiveKit's server does.
+pub const REPLAY_BYTES_PER_GROUP_MAX: usize = 100_000;
+/// Destinations of one data packet that are looked at.
+pub const DATA_DESTINATIONS_MAX: usize = 1024;
+
+/// Commands that wait for a shard. A join takes some ten; a queue this long means a shard that
+/// hangs.
+pub const COMMANDS_QUEUED_MAX: usize = 65_536;
+/// Events that wait for the control plane.
+pub const EVENTS_QUEUED_MAX: usize = 65_536;
+
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= 1280 - 40 - 8);
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= DATAGRAM_RECEIVE_LEN_MAX);
 const _: () = assert!(STORE_PACKETS_VIDEO.is_power_of_two());

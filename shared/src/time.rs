@@ -134,6 +134,9 @@ impl ExtSeq {
     }
 }
 
+/// From the NTP era to the Unix epoch (RFC 5905 §6): 70 years with 17 leap days.
+pub const UNIX_EPOCH_SINCE_1900: Duration = Duration::from_secs(2_208_988_800);
+
 /// Ties [`Timestamp`] zero to the host's monotonic clock and to wallclock. Made once by the host;
 /// protocol code only converts with it.
 #[derive(Copy, Clone, Debug)]

@@ -41,6 +41,8 @@ pub enum CloseReason {
     DtlsFailed,
     /// No authenticated Binding Request for the consent timeout (RFC 7675 §5.1: 30 s).
     ConsentExpired,
+    /// The shard has [`crate::limits::TRANSPORTS_PER_SHARD_MAX`] transports.
+    ShardFull,
 }
 
 /// Audio level of one track over the last interval.

@@ -1,0 +1,233 @@
+//! ICE lite (RFC 8445 §2.5): we answer checks and send none. Everything here happens after a
+//! Binding Request was authenticated with our password, so that no stranger creates state.
+#![deny(clippy::indexing_slicing)]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+
+use crate::drop::DropReason;
+use crate::limits::TUPLES_PER_TRANSPORT_MAX;
+use crate::link::IceCredentials;
+use crate::time::Timestamp;
+use crate::wire::stun::{IntegrityKey, StunView, write_binding_success};
+
+/// RFC 7675 §5.1: consent ends 30 s after the last authenticated check; as the lite side we see the
+/// peer's checks instead of sending our own.
+pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Silence after which LiveKit calls a transport disconnected.
+pub const DISCONNECTED_AFTER: Duration = Duration::from_secs(10);
+
+/// Local and remote address of a UDP path.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Tuple {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+#[derive(Copy, Clone, Debug)]
+struct ValidTuple {
+    tuple: Tuple,
+    last_check: Timestamp,
+    nominated: bool,
+}
+
+/// One side's credentials with the password made ready for HMAC.
+#[derive(Debug)]
+struct LocalCredentials {
+    ufrag: String,
+    key: IntegrityKey,
+}
+
+impl LocalCredentials {
+    fn new(credentials: &IceCredentials) -> Self {
+        Self {
+            ufrag: credentials.ufrag.clone(),
+            key: IntegrityKey::new(credentials.pwd.as_bytes()),
+        }
+    }
+}
+
+/// What an authenticated check changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CheckOutcome {
+    /// Length of the response written to `out`.
+    pub response_len: usize,
+    /// This tuple was not valid before.
+    pub new_tuple: bool,
+    /// The selected tuple is now another one.
+    pub selected_changed: bool,
+    /// A tuple that made room.
+    pub evicted: Option<Tuple>,
+    /// The ufrag before an ICE restart, which ends as a pair of the new one is nominated.
+    pub ended_ufrag: Option<String>,
+}
+
+/// The lite agent of one transport.
+#[derive(Debug)]
+pub struct IceLite {
+    local: LocalCredentials,
+    /// Before an ICE restart; valid until the new ones nominate a pair (RFC 8445 §2.4: media
+    /// continues on the old pair meanwhile).
+    previous: Option<LocalCredentials>,
+    tuples: ArrayVec<ValidTuple, TUPLES_PER_TRANSPORT_MAX>,
+    selected: Option<Tuple>,
+    last_check: Timestamp,
+}
+
+impl IceLite {
+    pub fn new(local: &IceCredentials, now: Timestamp) -> Self {
+        Self {
+            local: LocalCredentials::new(local),
+            previous: None,
+            tuples: ArrayVec::new(),
+            selected: None,
+            last_check: now,
+        }
+    }
+
+    pub fn local_ufrag(&self) -> &str {
+        &self.local.ufrag
+    }
+
+    /// Ufrags under which checks still arrive.
+    pub fn ufrags(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.local).chain(&self.previous).map(|local| local.ufrag.as_str())
+    }
+
+    /// Starts an ICE restart with new credentials. Returns the ufrag that ends at once, when an
+    /// earlier restart had not completed.
+    pub fn restart(&mut self, local: &IceCredentials) -> Option<String> {
+        if self.local.ufrag == local.ufrag {
+            return None;
+        }
+        let replaced = std::mem::replace(&mut self.local, LocalCredentials::new(local));
+        self.previous.replace(replaced).map(|credentials| credentials.ufrag)
+    }
+
+    /// The pair that packets are sent on: nominated by the peer, or the first valid one before.
+    pub fn selected(&self) -> Option<Tuple> {
+        self.selected
+    }
+
+    pub fn last_check(&self) -> Timestamp {
+        self.last_check
+    }
+
+    pub fn tuples(&self) -> impl Iterator<Item = Tuple> + '_ {
+        self.tuples.iter().map(|valid| valid.tuple)
+    }
+
+    /// Takes a Binding Request for one of our ufrags and writes the response into `out`.
+    ///
+    /// RFC 8445 §7.3: only after MESSAGE-INTEGRITY holds does the request count.
+    pub fn receive(
+        &mut self,
+        now: Timestamp,
+        tuple: Tuple,
+        request: &StunView<'_>,
+        out: &mut [u8],
+    ) -> Result<CheckOutcome, DropReason> {
+        let ufrag = request.username().and_then(local_part).ok_or(DropReason::StunUsername)?;
+        let current = ufrag == self.local.ufrag;
+        let credentials = if current {
+            &self.local
+        } else {
+            self.previous
+                .as_ref()
+                .filter(|previous| previous.ufrag == ufrag)
+                .ok_or(DropReason::StunUsername)?
+        };
+        if !request.verify_integrity(&credentials.key) {
+            return Err(DropReason::StunIntegrity);
+        }
+        let response_len =
+            write_binding_success(out, request.transaction_id(), tuple.remote, &credentials.key)
+                .ok_or(DropReason::StunMalformed)?;
+
+        self.last_check = now;
+        let mut outcome = CheckOutcome { response_len, ..CheckOutcome::default() };
+        self.note_valid(now, tuple, &mut outcome);
+        if request.use_candidate() {
+            self.nominate(tuple, &mut outcome);
+            if current {
+                outcome.ended_ufrag = self.previous.take().map(|previous| previous.ufrag);
+            }
+        } else if self.selected.is_none() {
+            self.selected = Some(tuple);
+            outcome.selected_changed = true;
+        }
+        Ok(outcome)
+    }
+
+    fn note_valid(&mut self, now: Timestamp, tuple: Tuple, outcome: &mut CheckOutcome) {
+        if let Some(valid) = self.tuples.iter_mut().find(|valid| valid.tuple == tuple) {
+            valid.last_check = now;
+            return;
+        }
+        if self.tuples.is_full() {
+            outcome.evicted = self.evict_oldest();
+        }
+        self.tuples.push(ValidTuple { tuple, last_check: now, nominated: false });
+        outcome.new_tuple = true;
+    }
+
+    /// The least recently checked tuple makes room; never the selected one.
+    fn evict_oldest(&mut self) -> Option<Tuple> {
+        let selected = self.selected;
+        let (index, _) = self
+            .tuples
+            .iter()
+            .enumerate()
+            .filter(|(_, valid)| Some(valid.tuple) != selected)
+            .min_by_key(|(_, valid)| valid.last_check)?;
+        Some(self.tuples.remove(index).tuple)
+    }
+
+    /// The latest nomination wins. A full agent facing a lite one sets USE-CANDIDATE only on the
+    /// pair it has selected, and again on another when it roams (RFC 8445 §8.1.1).
+    fn nominate(&mut self, tuple: Tuple, outcome: &mut CheckOutcome) {
+        for valid in &mut self.tuples {
+            valid.nominated = valid.tuple == tuple;
+        }
+        if self.selected != Some(tuple) {
+            self.selected = Some(tuple);
+            outcome.selected_changed = true;
+        }
+    }
+
+    /// Removes a tuple without a check for the consent time; returns it. Call until `None`.
+    pub fn expire(&mut self, now: Timestamp) -> Option<Tuple> {
+        let index = self
+            .tuples
+            .iter()
+            .position(|valid| now.since(valid.last_check) >= CONSENT_TIMEOUT)?;
+        let expired = self.tuples.remove(index).tuple;
+        if self.selected == Some(expired) {
+            self.selected = self
+                .tuples
+                .iter()
+                .max_by_key(|valid| (valid.nominated, valid.last_check))
+                .map(|valid| valid.tuple);
+        }
+        Some(expired)
+    }
+
+    /// When the next tuple may expire.
+    pub fn next_expiry(&self) -> Timestamp {
+        self.tuples
+            .iter()
+            .map(|valid| valid.last_check + CONSENT_TIMEOUT)
+            .min()
+            .unwrap_or(Timestamp::NEVER)
+    }
+}
+
+/// RFC 8445 §7.2.2: USERNAME is the receiver's ufrag, a colon, the sender's ufrag.
+pub fn local_part(username: &str) -> Option<&str> {
+    username.split_once(':').map(|(local, _)| local)
+}
+
+#[cfg(test)]
+mod tests;
