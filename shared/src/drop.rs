@@ -47,6 +47,8 @@ drop_reasons! {
     SrtpMalformed => "srtp_malformed",
     SrtpAuthentication => "srtp_authentication",
     SrtpReplay => "srtp_replay",
+    /// This direction has used every packet index its key allows (RFC 3711 §9.2).
+    SrtpIndexExhausted => "srtp_index_exhausted",
     RtpMalformed => "rtp_malformed",
     /// No track claims this SSRC, mid and rid.
     RtpStreamUnknown => "rtp_stream_unknown",

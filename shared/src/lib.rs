@@ -9,5 +9,6 @@ pub mod ice;
 pub mod ids;
 pub mod limits;
 pub mod link;
+pub mod srtp;
 pub mod time;
 pub mod wire;
