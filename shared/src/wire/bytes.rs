@@ -39,8 +39,17 @@ impl<'a> ByteReader<'a> {
         self.array().map(u16::from_be_bytes)
     }
 
+    pub(crate) fn u24(&mut self) -> Option<u32> {
+        self.array()
+            .map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
+    }
+
     pub(crate) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
     }
 }
 
@@ -62,6 +71,11 @@ impl<'a> ByteWriter<'a> {
 
     pub(crate) fn written(&self) -> &[u8] {
         self.out.get(..self.len).unwrap_or_default()
+    }
+
+    /// Gives up everything written after `len`.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
@@ -86,7 +100,17 @@ impl<'a> ByteWriter<'a> {
         self.bytes(&value.to_be_bytes())
     }
 
+    /// The low 24 bits of `value`.
+    pub(crate) fn u24(&mut self, value: u32) -> Option<()> {
+        let [_, low @ ..] = value.to_be_bytes();
+        self.bytes(&low)
+    }
+
     pub(crate) fn u32(&mut self, value: u32) -> Option<()> {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    pub(crate) fn u64(&mut self, value: u64) -> Option<()> {
         self.bytes(&value.to_be_bytes())
     }
 

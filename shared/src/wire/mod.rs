@@ -13,6 +13,7 @@
 
 pub(crate) mod bytes;
 pub mod class;
+pub mod rtcp;
 pub mod rtp;
 pub mod rtp_ext;
 pub mod stun;
