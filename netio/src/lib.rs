@@ -1,1 +1,27 @@
+//! UDP by io_uring, or by sendmmsg and recvmmsg, behind one small interface; the only unsafe code
+//! of the product. It knows datagrams, addresses and trains, and no protocol above UDP.
+//!
+//! A thread opens its sockets with [`open`] and then loops: [`NetIo::split`], take what has
+//! arrived from [`Receive`] while reserving room for what leaves in [`Transmit`],
+//! [`NetIo::submit`], [`NetIo::park`].
 
+mod address;
+mod buffers;
+mod doorbell;
+mod interface;
+mod interfaces;
+mod memory;
+mod mmsg;
+mod open;
+mod outbox;
+mod ring;
+mod socket;
+mod train;
+
+pub use doorbell::Doorbell;
+pub use interface::{
+    Datagram, NetCounters, NetIo, Path, Receive, ReceiveCounters, SendCounters, SendErrors,
+    TrainHint, Transmit,
+};
+pub use interfaces::local_addresses;
+pub use open::{Backend, BackendFacts, Config, OpenError, open};

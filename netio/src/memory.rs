@@ -1,0 +1,71 @@
+//! Memory that the kernel reads and writes while requests are in flight.
+
+use std::io;
+use std::ptr::{self, NonNull};
+
+/// An anonymous mapping, present from the start, at an address that never changes.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+impl Mapping {
+    pub(crate) fn new(len: usize) -> io::Result<Self> {
+        assert!(len > 0, "an empty mapping");
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory in
+        // use.
+        let base = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { base, len })
+    }
+
+    /// The address of the byte at `offset`, of which `len` bytes lie in the mapping.
+    pub(crate) fn at(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(
+            offset <= self.len && len <= self.len - offset,
+            "outside the mapping"
+        );
+        // SAFETY: the assertion keeps the result within this mapping.
+        unsafe { self.base.as_ptr().add(offset) }
+    }
+
+    /// The bytes themselves.
+    ///
+    /// # Safety
+    /// No request in flight may read or write them while the slice lives.
+    pub(crate) unsafe fn slice_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        let base = self.at(offset, len);
+        // SAFETY: `at` has checked the bounds, mapped memory is initialised, `&mut self` excludes
+        // other slices of ours, and the caller excludes the kernel.
+        unsafe { std::slice::from_raw_parts_mut(base, len) }
+    }
+
+    /// Never unmaps, for when the kernel may still write.
+    pub(crate) fn leak(&mut self) {
+        self.len = 0;
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.len == 0 {
+            return;
+        }
+        // SAFETY: base and length are those of mmap. Owners drop a mapping only after every
+        // request on it has completed, or leak it.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}

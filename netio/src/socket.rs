@@ -1,0 +1,139 @@
+//! UDP sockets with the options that forwarding needs.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use crate::address::{NAME_LEN, decode_name, encode_name};
+
+/// A bound socket. Blocking: io_uring waits by itself, and everything else asks for MSG_DONTWAIT.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    fd: OwnedFd,
+    pub(crate) bound: SocketAddr,
+}
+
+/// What [`Socket::open`] needs to know.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct SocketOptions {
+    pub(crate) reuse_port: bool,
+    pub(crate) buffer_len: usize,
+}
+
+impl Socket {
+    pub(crate) fn open(addr: SocketAddr, options: SocketOptions) -> io::Result<Self> {
+        let family = if addr.is_ipv4() {
+            libc::AF_INET
+        } else {
+            libc::AF_INET6
+        };
+        // SAFETY: takes no pointers.
+        let fd = unsafe { libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a descriptor just made, owned by nobody else.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let mut socket = Self { fd, bound: addr };
+        socket.set_options(options)?;
+        socket.bind(&addr)?;
+        socket.bound = socket.local_addr()?;
+        Ok(socket)
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Whether this socket sends from `local`.
+    pub(crate) fn serves(&self, local: &SocketAddr) -> bool {
+        self.bound.is_ipv4() == local.is_ipv4()
+            && self.bound.port() == local.port()
+            && (self.bound.ip() == local.ip()
+                || self.bound.ip().is_unspecified()
+                || local.ip().is_unspecified())
+    }
+
+    fn set_options(&self, options: SocketOptions) -> io::Result<()> {
+        if self.bound.is_ipv4() {
+            self.set(libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+            // Saves the choice of an IP identification per packet (7 % of the sending thread's
+            // samples without trains); nothing we send needs fragmenting.
+            let probe = libc::IP_PMTUDISC_PROBE;
+            self.set(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, probe)?;
+        } else {
+            self.set(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+            self.set(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+            let probe = libc::IPV6_PMTUDISC_PROBE;
+            self.set(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, probe)?;
+        }
+        if options.reuse_port {
+            self.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        }
+        let len = i32::try_from(options.buffer_len).unwrap_or(i32::MAX);
+        // The forced options exceed net.core.{r,w}mem_max, with CAP_NET_ADMIN.
+        for (forced, plain) in [
+            (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
+            (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
+        ] {
+            if self.set(libc::SOL_SOCKET, forced, len).is_err() {
+                self.set(libc::SOL_SOCKET, plain, len)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The receive buffer that the kernel granted; it reports twice the number it was given.
+    pub(crate) fn receive_buffer_len(&self) -> io::Result<usize> {
+        let doubled = self.option(libc::SOL_SOCKET, libc::SO_RCVBUF)?;
+        Ok(usize::try_from(doubled).unwrap_or(0) / 2)
+    }
+
+    /// Whether the kernel knows UDP_SEGMENT (Linux 4.18).
+    pub(crate) fn segments(&self) -> bool {
+        self.option(libc::SOL_UDP, libc::UDP_SEGMENT).is_ok()
+    }
+
+    pub(crate) fn set(&self, level: i32, name: i32, value: i32) -> io::Result<()> {
+        let len = size_of::<i32>() as libc::socklen_t;
+        // SAFETY: the kernel reads `len` bytes of a live integer.
+        let status =
+            unsafe { libc::setsockopt(self.fd(), level, name, (&raw const value).cast(), len) };
+        succeeded(status)
+    }
+
+    fn option(&self, level: i32, name: i32) -> io::Result<i32> {
+        let mut value = 0i32;
+        let mut len = size_of::<i32>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes into a live integer.
+        let status = unsafe {
+            let value = (&raw mut value).cast();
+            libc::getsockopt(self.fd(), level, name, value, &raw mut len)
+        };
+        succeeded(status).map(|()| value)
+    }
+
+    fn bind(&self, addr: &SocketAddr) -> io::Result<()> {
+        let mut name = [0; NAME_LEN];
+        let len = encode_name(addr, &mut name) as libc::socklen_t;
+        // SAFETY: the kernel reads `len` bytes of `name`, which is longer.
+        succeeded(unsafe { libc::bind(self.fd(), name.as_ptr().cast(), len) })
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        let mut name = [0u8; NAME_LEN];
+        let mut len = NAME_LEN as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes into `name`.
+        let status =
+            unsafe { libc::getsockname(self.fd(), name.as_mut_ptr().cast(), &raw mut len) };
+        succeeded(status)?;
+        decode_name(&name).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
+    }
+}
+
+fn succeeded(status: i32) -> io::Result<()> {
+    if status < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! The send arena: trains of datagrams to one destination each, laid out as segmentation offload
+//! wants them, in memory that the kernel reads.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ptr;
+
+use crate::address::{CONTROL_LEN, NAME_LEN, encode_control, encode_name};
+use crate::interface::{Path, TrainHint};
+use crate::memory::Mapping;
+
+/// A UDP payload holds 65,507 bytes; the rest is kept free for what the path adds.
+pub(crate) const TRAIN_LEN_MAX: usize = 65_000;
+/// Space before each train's payload.
+const HEADER_SPACE: usize = 256;
+const CACHE_LINE: usize = 64;
+
+/// What sendmsg reads besides the payload. The pointers in it point into the same header and to
+/// the payload behind it, and are set once.
+#[repr(C)]
+struct Header {
+    message: libc::msghdr,
+    iov: libc::iovec,
+    name: [u8; NAME_LEN],
+    control: [u8; CONTROL_LEN],
+}
+
+const _: () = assert!(size_of::<Header>() <= HEADER_SPACE);
+const _: () = assert!(std::mem::offset_of!(Header, control) % align_of::<libc::cmsghdr>() == 0);
+const _: () = assert!(align_of::<Header>() <= CACHE_LINE);
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum State {
+    Free,
+    /// Takes datagrams.
+    Open,
+    /// Waits for submission and takes none: full, or closed by a shorter datagram.
+    Complete,
+    /// The kernel may read it.
+    InFlight,
+}
+
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Train {
+    state: State,
+    /// Never 0, which is the generation of hints that name no train.
+    generation: u32,
+    path: Path,
+    pub(crate) socket: u16,
+    pub(crate) len: usize,
+    segment_len: usize,
+    pub(crate) packets: usize,
+    packets_max: usize,
+}
+
+/// Room for one datagram.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Place {
+    index: u16,
+    offset: usize,
+    len: usize,
+}
+
+/// Which trains a submission takes.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Ready {
+    Complete,
+    All,
+}
+
+#[derive(Debug)]
+pub(crate) struct Trains {
+    memory: Mapping,
+    trains: Vec<Train>,
+    stride: usize,
+    train_len: usize,
+    free: Vec<u16>,
+    /// Opened trains in order, with generations: those submitted early stay behind as stale.
+    opened: VecDeque<(u16, u32)>,
+    complete: VecDeque<u16>,
+}
+
+impl Trains {
+    pub(crate) fn new(count: usize, train_len: usize) -> io::Result<Self> {
+        assert!(train_len <= TRAIN_LEN_MAX);
+        let last = u16::try_from(count - 1).expect("configuration limits the count of trains");
+        let stride = (HEADER_SPACE + train_len).next_multiple_of(CACHE_LINE);
+        let unspecified = ([0, 0, 0, 0], 0).into();
+        let train = Train {
+            state: State::Free,
+            generation: 1,
+            path: Path {
+                local: unspecified,
+                remote: unspecified,
+            },
+            socket: 0,
+            len: 0,
+            segment_len: 0,
+            packets: 0,
+            packets_max: 0,
+        };
+        let trains = Self {
+            memory: Mapping::new(stride * count)?,
+            trains: vec![train; count],
+            stride,
+            train_len,
+            free: (0..=last).rev().collect(),
+            opened: VecDeque::with_capacity(2 * count),
+            complete: VecDeque::with_capacity(count),
+        };
+        for index in 0..=last {
+            trains.link_header(index);
+        }
+        Ok(trains)
+    }
+
+    pub(crate) fn memory_len(&self) -> usize {
+        self.stride * self.trains.len()
+    }
+
+    pub(crate) fn train_len(&self) -> usize {
+        self.train_len
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    pub(crate) fn complete_count(&self) -> usize {
+        self.complete.len()
+    }
+
+    pub(crate) fn train(&self, index: u16) -> &Train {
+        &self.trains[usize::from(index)]
+    }
+
+    pub(crate) fn generation(&self, index: u16) -> u32 {
+        self.train(index).generation
+    }
+
+    /// Appends to the train that `hint` names, if that is still open, goes to `path` and fits.
+    pub(crate) fn join(&mut self, path: &Path, hint: TrainHint, len: usize) -> Option<Place> {
+        let train = self.trains.get_mut(usize::from(hint.index()))?;
+        let fits = train.state == State::Open
+            && train.generation == hint.generation()
+            && train.path == *path
+            && len <= train.segment_len
+            && train.len + len <= self.train_len;
+        if !fits {
+            return None;
+        }
+        let place = Place {
+            index: hint.index(),
+            offset: train.len,
+            len,
+        };
+        train.len += len;
+        train.packets += 1;
+        // Only the last segment of a train may be shorter than the others.
+        if len < train.segment_len || train.packets == train.packets_max {
+            train.state = State::Complete;
+            self.complete.push_back(hint.index());
+        }
+        Some(place)
+    }
+
+    /// Opens a train with room for its first datagram. `None` if all are in use.
+    pub(crate) fn open(
+        &mut self,
+        socket: u16,
+        path: &Path,
+        len: usize,
+        packets_max: usize,
+    ) -> Option<(Place, TrainHint)> {
+        assert!(len <= self.train_len, "a datagram longer than a train");
+        let index = self.free.pop()?;
+        let train = &mut self.trains[usize::from(index)];
+        train.path = *path;
+        train.socket = socket;
+        train.len = len;
+        train.segment_len = len;
+        train.packets = 1;
+        train.packets_max = packets_max;
+        train.state = State::Open;
+        let generation = train.generation;
+        if packets_max == 1 {
+            train.state = State::Complete;
+            self.complete.push_back(index);
+        }
+        self.remember_opened(index, generation);
+        let place = Place {
+            index,
+            offset: 0,
+            len,
+        };
+        Some((place, TrainHint::new(index, generation)))
+    }
+
+    pub(crate) fn bytes(&mut self, place: Place) -> &mut [u8] {
+        let offset = self.offset(place.index) + HEADER_SPACE + place.offset;
+        // SAFETY: `place` was made for a train that waits for its submission, and that only
+        // happens through `&mut self`, later than the returned borrow.
+        unsafe { self.memory.slice_mut(offset, place.len) }
+    }
+
+    /// Takes the next train to submit and hands its message to the caller, who passes it to the
+    /// kernel. From now on the train is in flight, until [`Trains::release`].
+    pub(crate) fn next_ready(&mut self, ready: Ready) -> Option<u16> {
+        let index = match ready {
+            Ready::Complete => self.complete.pop_front()?,
+            Ready::All => loop {
+                let (index, generation) = self.opened.pop_front()?;
+                if self.is_waiting(index, generation) {
+                    break index;
+                }
+            },
+        };
+        if ready == Ready::All && self.train(index).state == State::Complete {
+            self.complete.retain(|complete| *complete != index);
+        }
+        self.trains[usize::from(index)].state = State::InFlight;
+        Some(index)
+    }
+
+    /// The message of a train in flight, whole.
+    pub(crate) fn message(&mut self, index: u16) -> *const libc::msghdr {
+        let train = self.trains[usize::from(index)];
+        self.fill_header(index, 0..train.len, train.packets > 1)
+    }
+
+    /// The message of one datagram of a train in flight, for when offload refused the train.
+    pub(crate) fn single_message(&mut self, index: u16, packet: usize) -> *const libc::msghdr {
+        let train = self.trains[usize::from(index)];
+        let start = packet * train.segment_len;
+        self.fill_header(
+            index,
+            start..train.len.min(start + train.segment_len),
+            false,
+        )
+    }
+
+    /// Frees a train whose request has completed.
+    pub(crate) fn release(&mut self, index: u16) {
+        let train = &mut self.trains[usize::from(index)];
+        debug_assert_eq!(train.state, State::InFlight);
+        train.state = State::Free;
+        train.generation = train.generation.checked_add(1).unwrap_or(1);
+        self.free.push(index);
+    }
+
+    pub(crate) fn remote(&self, index: u16) -> std::net::IpAddr {
+        self.train(index).path.remote.ip()
+    }
+
+    /// Never unmaps, for when the kernel may still read.
+    pub(crate) fn leak(&mut self) {
+        self.memory.leak();
+    }
+
+    fn is_waiting(&self, index: u16, generation: u32) -> bool {
+        let train = self.train(index);
+        train.generation == generation && matches!(train.state, State::Open | State::Complete)
+    }
+
+    /// Stale entries are swept before the queue would grow.
+    fn remember_opened(&mut self, index: u16, generation: u32) {
+        if self.opened.len() == self.opened.capacity() {
+            let mut opened = std::mem::take(&mut self.opened);
+            opened.retain(|(index, generation)| self.is_waiting(*index, *generation));
+            self.opened = opened;
+        }
+        self.opened.push_back((index, generation));
+    }
+
+    fn offset(&self, index: u16) -> usize {
+        usize::from(index) * self.stride
+    }
+
+    fn header(&self, index: u16) -> *mut Header {
+        self.memory.at(self.offset(index), HEADER_SPACE).cast()
+    }
+
+    fn link_header(&self, index: u16) {
+        let header = self.header(index);
+        let payload = self
+            .memory
+            .at(self.offset(index) + HEADER_SPACE, self.train_len);
+        // SAFETY: `header` is aligned to a cache line and lies in the mapping with all its bytes;
+        // a zeroed one is valid, and nothing else refers to it yet.
+        unsafe {
+            ptr::write_bytes(header, 0, 1);
+            (*header).iov.iov_base = payload.cast();
+            (*header).message.msg_name = (&raw mut (*header).name).cast();
+            (*header).message.msg_control = (&raw mut (*header).control).cast();
+            (*header).message.msg_iov = &raw mut (*header).iov;
+            (*header).message.msg_iovlen = 1;
+        }
+    }
+
+    fn fill_header(
+        &mut self,
+        index: u16,
+        payload: std::ops::Range<usize>,
+        segmented: bool,
+    ) -> *const libc::msghdr {
+        let train = *self.train(index);
+        debug_assert_eq!(train.state, State::InFlight);
+        let segment_len = if segmented {
+            u16::try_from(train.segment_len).ok()
+        } else {
+            None
+        };
+        let base = self
+            .memory
+            .at(self.offset(index) + HEADER_SPACE, self.train_len);
+        let header = self.header(index);
+        // SAFETY: the header lies in the mapping and was initialised by `link_header`; the train's
+        // request is not with the kernel yet, or completed, so nobody else accesses it; the
+        // payload range ends within the train.
+        unsafe {
+            let header = &mut *header;
+            header.message.msg_namelen = encode_name(&train.path.remote, &mut header.name) as _;
+            let control_len = encode_control(&train.path.local, segment_len, &mut header.control);
+            header.message.msg_controllen = control_len as _;
+            header.iov.iov_base = base.add(payload.start).cast();
+            header.iov.iov_len = payload.end - payload.start;
+        }
+        // SAFETY: as above; only the address is taken.
+        unsafe { &raw const (*header).message }
+    }
+}
