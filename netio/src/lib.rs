@@ -25,3 +25,6 @@ pub use interface::{
 };
 pub use interfaces::local_addresses;
 pub use open::{Backend, BackendFacts, Config, OpenError, open};
+
+#[cfg(test)]
+mod tests;
