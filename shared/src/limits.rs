@@ -35,6 +35,15 @@ pub const STORE_PACKETS_VIDEO: usize = 512;
 /// The same for audio: 4 s of 20 ms packets.
 pub const STORE_PACKETS_AUDIO: usize = 200;
 
+/// Longest session description we read: an m-line of a browser takes 1 to 6 kB.
+pub const SDP_LEN_MAX: usize = 1 << 20;
+/// m-lines of a session description: every track of a transport, and the data channels.
+pub const SDP_SECTIONS_MAX: usize = 640;
+/// Simulcast encodings (`a=rid`) that we read of an m-line; those beyond are ignored.
+pub const SDP_RIDS_MAX: usize = 8;
+/// Synchronization sources that we read of an m-line; those beyond are ignored.
+pub const SDP_SSRCS_MAX: usize = 64;
+
 /// Largest data channel message, as LiveKit's server has it.
 pub const DATA_MESSAGE_LEN_MAX: usize = 65_535;
 
@@ -51,5 +60,7 @@ pub const EVENTS_QUEUED_MAX: usize = 65_536;
 
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= 1280 - 40 - 8);
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= DATAGRAM_RECEIVE_LEN_MAX);
+const _: () =
+    assert!(SDP_SECTIONS_MAX > UP_TRACKS_PER_TRANSPORT_MAX + DOWN_TRACKS_PER_TRANSPORT_MAX);
 const _: () = assert!(STORE_PACKETS_VIDEO.is_power_of_two());
 const _: () = assert!(REPLAY_WINDOW_PACKETS.is_power_of_two());
