@@ -19,6 +19,8 @@ pub struct Claims {
     pub name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kind_details: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub metadata: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -31,6 +33,18 @@ pub struct Claims {
     pub room_config: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video: Option<VideoGrant>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sip: Option<SipGrant>,
+}
+
+/// What a token permits of the telephony API.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SipGrant {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub admin: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub call: bool,
 }
 
 /// What a token permits. An absent permission is granted where LiveKit grants it: publish and
@@ -73,6 +87,8 @@ pub struct VideoGrant {
     pub agent: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub can_subscribe_metrics: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_manage_agent_session: Option<bool>,
 }
 
 impl VideoGrant {
