@@ -3,3 +3,4 @@
 
 pub mod auth;
 pub mod negotiate;
+pub mod config;

@@ -2,13 +2,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 /// Base57: digits and letters less those that look alike. LiveKit's ids and keys use it.
 const BASE57: &[u8; 57] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// API keys and their secrets. The first key by name signs what the node itself issues.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ApiKeys(BTreeMap<String, String>);
 
 impl fmt::Debug for ApiKeys {
