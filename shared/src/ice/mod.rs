@@ -73,17 +73,17 @@ pub struct IceLite {
     previous: Option<LocalCredentials>,
     tuples: ArrayVec<ValidTuple, TUPLES_PER_TRANSPORT_MAX>,
     selected: Option<Tuple>,
-    last_check: Timestamp,
+    last_check: Option<Timestamp>,
 }
 
 impl IceLite {
-    pub fn new(local: &IceCredentials, now: Timestamp) -> Self {
+    pub fn new(local: &IceCredentials) -> Self {
         Self {
             local: LocalCredentials::new(local),
             previous: None,
             tuples: ArrayVec::new(),
             selected: None,
-            last_check: now,
+            last_check: None,
         }
     }
 
@@ -93,7 +93,9 @@ impl IceLite {
 
     /// Ufrags under which checks still arrive.
     pub fn ufrags(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.local).chain(&self.previous).map(|local| local.ufrag.as_str())
+        std::iter::once(&self.local)
+            .chain(&self.previous)
+            .map(|local| local.ufrag.as_str())
     }
 
     /// Starts an ICE restart with new credentials. Returns the ufrag that ends at once, when an
@@ -103,7 +105,9 @@ impl IceLite {
             return None;
         }
         let replaced = std::mem::replace(&mut self.local, LocalCredentials::new(local));
-        self.previous.replace(replaced).map(|credentials| credentials.ufrag)
+        self.previous
+            .replace(replaced)
+            .map(|credentials| credentials.ufrag)
     }
 
     /// The pair that packets are sent on: nominated by the peer, or the first valid one before.
@@ -111,7 +115,8 @@ impl IceLite {
         self.selected
     }
 
-    pub fn last_check(&self) -> Timestamp {
+    /// When the peer was last heard; `None` before its first check.
+    pub fn last_check(&self) -> Option<Timestamp> {
         self.last_check
     }
 
@@ -129,7 +134,10 @@ impl IceLite {
         request: &StunView<'_>,
         out: &mut [u8],
     ) -> Result<CheckOutcome, DropReason> {
-        let ufrag = request.username().and_then(local_part).ok_or(DropReason::StunUsername)?;
+        let ufrag = request
+            .username()
+            .and_then(local_part)
+            .ok_or(DropReason::StunUsername)?;
         let current = ufrag == self.local.ufrag;
         let credentials = if current {
             &self.local
@@ -142,12 +150,19 @@ impl IceLite {
         if !request.verify_integrity(&credentials.key) {
             return Err(DropReason::StunIntegrity);
         }
-        let response_len =
-            write_binding_success(out, request.transaction_id(), tuple.remote, &credentials.key)
-                .ok_or(DropReason::StunMalformed)?;
+        let response_len = write_binding_success(
+            out,
+            request.transaction_id(),
+            tuple.remote,
+            &credentials.key,
+        )
+        .ok_or(DropReason::StunMalformed)?;
 
-        self.last_check = now;
-        let mut outcome = CheckOutcome { response_len, ..CheckOutcome::default() };
+        self.last_check = Some(now);
+        let mut outcome = CheckOutcome {
+            response_len,
+            ..CheckOutcome::default()
+        };
         self.note_valid(now, tuple, &mut outcome);
         if request.use_candidate() {
             self.nominate(tuple, &mut outcome);
@@ -169,7 +184,11 @@ impl IceLite {
         if self.tuples.is_full() {
             outcome.evicted = self.evict_oldest();
         }
-        self.tuples.push(ValidTuple { tuple, last_check: now, nominated: false });
+        self.tuples.push(ValidTuple {
+            tuple,
+            last_check: now,
+            nominated: false,
+        });
         outcome.new_tuple = true;
     }
 

@@ -5,7 +5,10 @@ const LOCAL: &str = "0abcdefg";
 const PWD: &str = "a password of 24 letters";
 
 fn credentials(ufrag: &str, pwd: &str) -> IceCredentials {
-    IceCredentials { ufrag: ufrag.into(), pwd: pwd.into() }
+    IceCredentials {
+        ufrag: ufrag.into(),
+        pwd: pwd.into(),
+    }
 }
 
 fn tuple(port: u16) -> Tuple {
@@ -25,7 +28,8 @@ fn check(ufrag: &str, pwd: &str, use_candidate: bool) -> Vec<u8> {
         role: IceRole::Controlling(1),
         use_candidate,
     };
-    let len = write_binding_request(&mut out, &request, &IntegrityKey::new(pwd.as_bytes())).unwrap();
+    let len =
+        write_binding_request(&mut out, &request, &IntegrityKey::new(pwd.as_bytes())).unwrap();
     out[..len].to_vec()
 }
 
@@ -36,20 +40,31 @@ fn receive(
     request: &[u8],
 ) -> Result<CheckOutcome, DropReason> {
     let view = StunView::parse(request).unwrap();
-    agent.receive(Timestamp::from_millis(at_ms), tuple(port), &view, &mut [0u8; 256])
+    agent.receive(
+        Timestamp::from_millis(at_ms),
+        tuple(port),
+        &view,
+        &mut [0u8; 256],
+    )
 }
 
 fn agent() -> IceLite {
-    IceLite::new(&credentials(LOCAL, PWD), Timestamp::ZERO)
+    IceLite::new(&credentials(LOCAL, PWD))
 }
 
 #[test]
 fn an_unauthenticated_check_changes_nothing() {
     let mut agent = agent();
     let forged = check(LOCAL, "another password", true);
-    assert_eq!(receive(&mut agent, 1, 1000, &forged), Err(DropReason::StunIntegrity));
+    assert_eq!(
+        receive(&mut agent, 1, 1000, &forged),
+        Err(DropReason::StunIntegrity)
+    );
     let stranger = check("0zzzzzzz", PWD, true);
-    assert_eq!(receive(&mut agent, 1, 1000, &stranger), Err(DropReason::StunUsername));
+    assert_eq!(
+        receive(&mut agent, 1, 1000, &stranger),
+        Err(DropReason::StunUsername)
+    );
     assert_eq!(agent.selected(), None);
     assert_eq!(agent.tuples().count(), 0);
 }
@@ -70,22 +85,37 @@ fn the_first_valid_tuple_is_used_until_one_is_nominated() {
 fn a_restart_keeps_the_old_pair_until_a_new_one_is_nominated() {
     let mut agent = agent();
     receive(&mut agent, 1, 1000, &check(LOCAL, PWD, true)).unwrap();
-    assert_eq!(agent.restart(&credentials("0new4567", "new password")), None);
+    assert_eq!(
+        agent.restart(&credentials("0new4567", "new password")),
+        None
+    );
     assert_eq!(agent.selected(), Some(tuple(1000)));
     receive(&mut agent, 2, 1000, &check(LOCAL, PWD, true)).unwrap();
 
-    let outcome = receive(&mut agent, 3, 3000, &check("0new4567", "new password", true)).unwrap();
+    let outcome = receive(
+        &mut agent,
+        3,
+        3000,
+        &check("0new4567", "new password", true),
+    )
+    .unwrap();
     assert_eq!(outcome.ended_ufrag.as_deref(), Some(LOCAL));
     assert_eq!(agent.selected(), Some(tuple(3000)));
     let late = check(LOCAL, PWD, true);
-    assert_eq!(receive(&mut agent, 4, 1000, &late), Err(DropReason::StunUsername));
+    assert_eq!(
+        receive(&mut agent, 4, 1000, &late),
+        Err(DropReason::StunUsername)
+    );
 }
 
 #[test]
 fn a_second_restart_ends_the_first_ones_ufrag() {
     let mut agent = agent();
     agent.restart(&credentials("0second2", "b"));
-    assert_eq!(agent.restart(&credentials("0third33", "c")).as_deref(), Some(LOCAL));
+    assert_eq!(
+        agent.restart(&credentials("0third33", "c")).as_deref(),
+        Some(LOCAL)
+    );
     assert_eq!(agent.restart(&credentials("0third33", "c")), None);
     assert_eq!(agent.ufrags().collect::<Vec<_>>(), ["0third33", "0second2"]);
 }

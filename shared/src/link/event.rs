@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::command::Fingerprint;
 use crate::drop::DropCounts;
-use crate::ids::{DownTrackId, GroupId, ShardId, Ssrc, TrackId, TransportId};
+use crate::ids::{DownTrackId, GroupId, Pt, ShardId, Ssrc, TrackId, TransportId};
 
 /// An address on which a shard receives media.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
@@ -135,6 +135,7 @@ pub enum Event {
         track: TrackId,
         spatial: u8,
         ssrc: Ssrc,
+        pt: Pt,
     },
     /// The first packet was sent to a subscriber.
     DownTrackStarted {
