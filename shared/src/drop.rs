@@ -40,8 +40,13 @@ drop_reasons! {
     StunUsername => "stun_username",
     /// An unauthenticated alert before the handshake completed.
     DtlsAlertEarly => "dtls_alert_early",
-    /// A DTLS record while DTLS is closed or has failed.
+    /// A DTLS record while DTLS is closed or has failed; data for a peer whose handshake is not
+    /// complete.
     DtlsUnexpected => "dtls_unexpected",
+    /// A datagram that ended an attempt at the handshake; the next attempt waits for the client.
+    DtlsHandshakeBroken => "dtls_handshake_broken",
+    /// More application data than may wait for one poll.
+    DtlsSendFull => "dtls_send_full",
     /// SRTP or SRTCP before the handshake gave keys.
     SrtpNoKeys => "srtp_no_keys",
     SrtpMalformed => "srtp_malformed",

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod drop;
+pub mod dtls;
 pub mod ice;
 pub mod ids;
 pub mod limits;

@@ -43,6 +43,17 @@ pub const SDP_SECTIONS_MAX: usize = 640;
 pub const SDP_RIDS_MAX: usize = 8;
 /// Synchronization sources that we read of an m-line; those beyond are ignored.
 pub const SDP_SSRCS_MAX: usize = 64;
+/// Largest datagram of a DTLS handshake or of application data. Under IPv6's minimum MTU with room
+/// for a TURN header and for a VPN.
+pub const DTLS_DATAGRAM_LEN_MAX: usize = 1200;
+/// What DTLS 1.2 adds to application data: record header, explicit nonce, GCM tag.
+pub const DTLS_OVERHEAD: usize = 13 + 8 + 16;
+/// Datagrams that DTLS keeps while a handshake message is incomplete.
+pub const DTLS_QUEUE_DATAGRAMS_MAX: usize = 30;
+/// Datagrams of application data that may wait for one poll.
+pub const DTLS_SEND_DATAGRAMS_MAX: usize = 48;
+/// Attempts at a handshake after the first: forged records before its end can only break this many.
+pub const DTLS_REBUILDS_MAX: u8 = 3;
 
 /// Largest data channel message, as LiveKit's server has it.
 pub const DATA_MESSAGE_LEN_MAX: usize = 65_535;
@@ -62,5 +73,6 @@ const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= 1280 - 40 - 8);
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= DATAGRAM_RECEIVE_LEN_MAX);
 const _: () =
     assert!(SDP_SECTIONS_MAX > UP_TRACKS_PER_TRANSPORT_MAX + DOWN_TRACKS_PER_TRANSPORT_MAX);
+const _: () = assert!(DTLS_DATAGRAM_LEN_MAX <= DATAGRAM_SEND_LEN_MAX);
 const _: () = assert!(STORE_PACKETS_VIDEO.is_power_of_two());
 const _: () = assert!(REPLAY_WINDOW_PACKETS.is_power_of_two());
