@@ -1,1 +1,55 @@
-fn main() {}
+//! The project's own commands.
+//!
+//! `cargo xtask test` is what CI runs: format, lints, documentation, unit and integration tests,
+//! and every browser cell once. `cargo xtask deep` adds the long measurements.
+
+mod count;
+mod install;
+mod steps;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use count::Counts;
+
+const USAGE: &str = "\
+cargo xtask test      format, lints, tests and each browser cell once (CI runs this)
+cargo xtask deep      test, then medians of five, long holds, namespaces, restarts, churn
+cargo xtask browsers [name...]   the browser cells alone, or those whose name contains a word
+cargo xtask install   what the tests need and this machine lacks";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let root = root();
+    let result = match words.as_slice() {
+        ["test"] => steps::test(&root),
+        ["deep"] => steps::deep(&root),
+        ["browsers", names @ ..] => steps::browsers(&root, names),
+        ["install"] => install::all(&root).map(|()| Counts::default()),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(counts) => {
+            println!("{counts}");
+            if counts.failed == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(sentence) => {
+            eprintln!("xtask: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace, wherever the command was started.
+fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}

@@ -1,0 +1,94 @@
+// Runs the browser cells: `node run.mjs [--deep] [word...]`. LIVEKIT_URL names another server.
+import { readdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { Call } from './lib/call.mjs';
+import { servePage, startBrowser } from './lib/pages.mjs';
+import { startServer } from './lib/server.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const deep = process.argv.includes('--deep');
+const words = process.argv.slice(2).filter((word) => !word.startsWith('--'));
+const CELL_TIMEOUT_MS = deep ? 600_000 : 150_000;
+
+export class Skip extends Error {}
+
+/// What a cell is given: one server and one page host for all, browsers started when first needed.
+class Context {
+  browsers = new Map();
+  calls = [];
+
+  constructor(server, site) {
+    Object.assign(this, { server, site, deep, figures: [] });
+  }
+
+  async browser(name) {
+    if (!this.browsers.has(name)) this.browsers.set(name, startBrowser(name));
+    return this.browsers.get(name);
+  }
+
+  call() {
+    const call = new Call(this);
+    this.calls.push(call);
+    return call;
+  }
+
+  /// A measured value, printed beside the cell's name.
+  figure(name, value, unit = '') {
+    this.figures.push(`${name} ${typeof value === 'number' ? Math.round(value * 100) / 100 : value}${unit}`);
+  }
+
+  skip(reason) {
+    const skip = new Error(reason);
+    skip.skip = true;
+    throw skip;
+  }
+}
+
+function timeout(promise, ms) {
+  let timer;
+  return Promise.race([
+    promise,
+    new Promise((_, reject) => { timer = setTimeout(() => reject(new Error(`cell took over ${ms} ms`)), ms); }),
+  ]).finally(() => clearTimeout(timer));
+}
+
+const counts = { passed: 0, failed: 0, skipped: 0 };
+const files = (await readdir(join(here, 'cells'))).filter((file) => file.endsWith('.mjs')).sort();
+const cells = [];
+for (const file of files) {
+  const { default: list } = await import(pathToFileURL(join(here, 'cells', file)));
+  for (const cell of list) cells.push({ ...cell, name: `${file.replace('.mjs', '')}: ${cell.name}` });
+}
+const wanted = cells.filter((cell) =>
+  (deep || !cell.deep) && (words.length === 0 || words.some((word) => cell.name.includes(word))));
+
+const server = await startServer();
+const site = await servePage();
+const context = new Context(server, site);
+for (const cell of wanted) {
+  context.figures = [];
+  const start = Date.now();
+  try {
+    await timeout(cell.run(context), cell.timeoutMs ?? CELL_TIMEOUT_MS);
+    counts.passed += 1;
+    console.log(`ok    ${cell.name} (${((Date.now() - start) / 1000).toFixed(1)} s) ${context.figures.join(', ')}`);
+  } catch (error) {
+    if (error.skip) {
+      counts.skipped += 1;
+      console.log(`skip  ${cell.name}: ${error.message}`);
+    } else {
+      counts.failed += 1;
+      console.log(`FAIL  ${cell.name}: ${error.message} ${context.figures.join(', ')}`);
+      console.log(context.calls.map((call) => call.logs()).join('\n'));
+      console.log(`--- server\n${server.log.slice(-30).join('\n')}`);
+    }
+  } finally {
+    for (const call of context.calls.splice(0)) await call.close();
+  }
+}
+for (const browser of context.browsers.values()) await (await browser).close().catch(() => {});
+site.close();
+await server.stop();
+console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+process.exit(counts.failed ? 1 : 0);

@@ -1,0 +1,101 @@
+//! What each command runs, in order.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::count::Counts;
+use crate::install;
+
+pub(crate) fn test(root: &Path) -> Result<Counts, String> {
+    install::all(root)?;
+    let mut counts = Counts::default();
+    counts += checks(root)?;
+    counts += step(
+        root,
+        "tests",
+        "cargo",
+        &["test", "--workspace", "--no-fail-fast"],
+    )?;
+    counts += browsers(root, &[])?;
+    Ok(counts)
+}
+
+/// Longer than CI may take.
+pub(crate) fn deep(root: &Path) -> Result<Counts, String> {
+    let mut counts = test(root)?;
+    counts += step(
+        root,
+        "deep browser cells",
+        "node",
+        &["tests/browser/run.mjs", "--deep"],
+    )?;
+    Ok(counts)
+}
+
+/// Builds the server and runs the browser cells against it.
+pub(crate) fn browsers(root: &Path, names: &[&str]) -> Result<Counts, String> {
+    install::all(root)?;
+    step(root, "release build", "cargo", &["build", "--release"])?;
+    let mut arguments = vec!["tests/browser/run.mjs"];
+    arguments.extend(names);
+    step(root, "browser cells", "node", &arguments)
+}
+
+fn checks(root: &Path) -> Result<Counts, String> {
+    step(root, "format", "cargo", &["fmt", "--all", "--check"])?;
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    step(root, "lints", "cargo", &clippy)?;
+    let mut doc = Command::new("cargo");
+    doc.args([
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+        "--quiet",
+    ])
+    .env("RUSTDOCFLAGS", "-D warnings");
+    run(root, "documentation", &mut doc)
+}
+
+fn step(root: &Path, name: &str, program: &str, arguments: &[&str]) -> Result<Counts, String> {
+    run(root, name, Command::new(program).args(arguments))
+}
+
+/// Runs a command, passes its output on, and counts the tests in it. A runner that counted failures
+/// is no error here: the others still run, and the sum says it.
+fn run(root: &Path, name: &str, command: &mut Command) -> Result<Counts, String> {
+    println!("== {name}");
+    let begun = Instant::now();
+    let mut child = command
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("{name}: {error}"))?;
+    let mut output = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line.map_err(|error| format!("{name}: {error}"))?;
+            println!("{line}");
+            output.push_str(&line);
+            output.push('\n');
+        }
+    }
+    let status = child.wait().map_err(|error| format!("{name}: {error}"))?;
+    println!("== {name}: {:.0} s", begun.elapsed().as_secs_f64());
+    let counts = Counts::read(&output);
+    if status.success() || counts.failed > 0 {
+        Ok(counts)
+    } else {
+        Err(format!("{name} ended with {status}"))
+    }
+}
