@@ -10,6 +10,7 @@ pub mod ice;
 pub mod ids;
 pub mod limits;
 pub mod link;
+pub mod payload;
 pub mod srtp;
 pub mod time;
 pub mod wire;
