@@ -12,6 +12,7 @@
 )]
 
 pub mod av1;
+pub mod data_packet;
 pub mod dependency_descriptor;
 pub mod h264;
 pub mod h265;
