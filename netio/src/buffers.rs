@@ -1,5 +1,6 @@
 //! Receive buffers that the kernel picks from by itself: a provided-buffer ring
 //! (io_uring_register_buf_ring(3)).
+#![expect(unsafe_code, reason = "memory shared with the kernel")]
 
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -9,10 +10,25 @@ use io_uring::types::BufRingEntry;
 
 use crate::memory::Mapping;
 
-/// The group's number; this ring has one group.
+/// The group's number; a ring has one group.
 pub(crate) const BUFFER_GROUP: u16 = 0;
 
-/// Buffers by number. Those not lent to us belong to the kernel.
+/// A buffer that the kernel has filled and left to us, until it is given back.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    id: u16,
+    len: usize,
+}
+
+impl Filled {
+    /// # Safety
+    /// A completion has reported this buffer, and nothing else was made of that completion.
+    pub(crate) unsafe fn reported(id: u16, len: usize) -> Self {
+        Self { id, len }
+    }
+}
+
+/// The buffers. Those of which no [`Filled`] exists belong to the kernel.
 pub(crate) struct Buffers {
     entries: Mapping,
     memory: Mapping,
@@ -24,14 +40,22 @@ pub(crate) struct Buffers {
 
 impl Buffers {
     /// `count` is a power of two.
-    pub(crate) fn register(submitter: &Submitter<'_>, count: u16, len: usize) -> io::Result<Self> {
+    ///
+    /// # Safety
+    /// The ring of `submitter` is closed, with nothing in flight, before the buffers drop; or they
+    /// are leaked.
+    pub(crate) unsafe fn register(
+        submitter: &Submitter<'_>,
+        count: u16,
+        len: usize,
+    ) -> io::Result<Self> {
         assert!(count.is_power_of_two());
         let entries = Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let address = entries.at(0, 0) as u64;
         let stride = len.next_multiple_of(64);
         let memory = Mapping::new(usize::from(count) * stride)?;
-        // SAFETY: a page-aligned mapping of `count` entries, zeroed, so that its tail is 0; its
-        // owner outlives the ring (see the drop order of RingIo).
+        // SAFETY: a page-aligned mapping of `count` entries, zeroed, so that its tail is 0, which
+        // lives as long as the caller vouches for.
         unsafe { submitter.register_buf_ring_with_flags(address, count, BUFFER_GROUP, 0)? };
         let mut buffers = Self {
             entries,
@@ -42,7 +66,7 @@ impl Buffers {
             tail: 0,
         };
         for id in 0..count {
-            buffers.give(id);
+            buffers.give(Filled { id, len: 0 });
         }
         Ok(buffers)
     }
@@ -55,8 +79,16 @@ impl Buffers {
         self.count() * (self.stride + size_of::<BufRingEntry>())
     }
 
-    /// Hands a buffer to the kernel, which took it from the ring before or never had it.
-    pub(crate) fn give(&mut self, id: u16) {
+    pub(crate) fn bytes(&mut self, filled: &Filled) -> &mut [u8] {
+        let offset = usize::from(filled.id) * self.stride;
+        // SAFETY: the kernel does not write to a filled buffer before it gets it back, which
+        // takes the `Filled` away.
+        unsafe { self.memory.slice_mut(offset, filled.len.min(self.len)) }
+    }
+
+    /// Back to the kernel.
+    pub(crate) fn give(&mut self, filled: Filled) {
+        let Filled { id, .. } = filled;
         let slot = usize::from(self.tail & (self.count - 1)) * size_of::<BufRingEntry>();
         let address = self.memory.at(usize::from(id) * self.stride, self.stride);
         let entry = self.entries.at(slot, size_of::<BufRingEntry>());
@@ -74,16 +106,6 @@ impl Buffers {
             let tail = BufRingEntry::tail(first.cast()).cast_mut();
             AtomicU16::from_ptr(tail).store(self.tail, Ordering::Release);
         }
-    }
-
-    /// The buffer's first `len` bytes.
-    ///
-    /// # Safety
-    /// The kernel has reported the buffer as filled, and it was not given back since.
-    pub(crate) unsafe fn lent(&mut self, id: u16, len: usize) -> &mut [u8] {
-        let len = len.min(self.len);
-        // SAFETY: the caller vouches that the kernel no longer writes to it.
-        unsafe { self.memory.slice_mut(usize::from(id) * self.stride, len) }
     }
 
     /// Never unmaps, for when the kernel may still write.

@@ -1,9 +1,11 @@
 //! The doorbell: other threads wake a parked one with it.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::sys;
 
 /// Running, and nobody has rung since it last looked.
 const AWAKE: u32 = 0;
@@ -30,32 +32,21 @@ struct Bell {
 
 impl Doorbell {
     pub fn new() -> io::Result<Self> {
-        // Without EFD_NONBLOCK: a read in the ring would complete with EAGAIN instead of waiting.
-        // SAFETY: takes no pointers.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: a descriptor just made, owned by nobody else.
-        let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Self(Arc::new(Bell {
             state: AtomicU32::new(AWAKE),
-            eventfd,
+            eventfd: sys::eventfd()?,
         })))
     }
 
     /// Makes the thread's current or next park return.
     pub fn ring(&self) {
         if self.0.state.swap(RUNG, Ordering::AcqRel) == PARKED {
-            let one = 1u64;
-            // A failed write means a full counter, which wakes just as well.
-            // SAFETY: writes the eight bytes of a live integer to a descriptor we own.
-            unsafe { libc::write(self.fd(), (&raw const one).cast(), size_of::<u64>()) };
+            sys::eventfd_add(self.as_fd());
         }
     }
 
-    pub(crate) fn fd(&self) -> RawFd {
-        self.0.eventfd.as_raw_fd()
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.eventfd.as_fd()
     }
 
     /// Announces a park. False if the bell was rung meanwhile: then do not park.
@@ -76,8 +67,6 @@ impl Doorbell {
 
     /// Takes the eventfd's count, when it is known to be readable.
     pub(crate) fn take(&self) {
-        let mut count = 0u64;
-        // SAFETY: reads eight bytes into a live integer.
-        unsafe { libc::read(self.fd(), (&raw mut count).cast(), size_of::<u64>()) };
+        sys::eventfd_take(self.as_fd());
     }
 }

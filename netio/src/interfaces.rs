@@ -1,4 +1,5 @@
 //! Addresses of the host, for candidates.
+#![expect(unsafe_code, reason = "getifaddrs returns a linked list")]
 
 use std::net::IpAddr;
 use std::ptr;

@@ -5,7 +5,10 @@
 //! arrived from [`Receive`] while reserving room for what leaves in [`Transmit`],
 //! [`NetIo::submit`], [`NetIo::park`].
 
+#![deny(unsafe_code)]
+
 mod address;
+mod batch;
 mod buffers;
 mod doorbell;
 mod interface;
@@ -14,8 +17,10 @@ mod memory;
 mod mmsg;
 mod open;
 mod outbox;
+mod queue;
 mod ring;
 mod socket;
+mod sys;
 mod train;
 
 pub use doorbell::Doorbell;

@@ -1,4 +1,5 @@
 //! Memory that the kernel reads and writes while requests are in flight.
+#![expect(unsafe_code, reason = "mapped memory")]
 
 use std::io;
 use std::ptr::{self, NonNull};

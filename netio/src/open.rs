@@ -11,6 +11,7 @@ use crate::interface::NetIo;
 use crate::mmsg::MmsgIo;
 use crate::ring::{RingDenied, RingIo};
 use crate::socket::{Socket, SocketOptions};
+use crate::sys;
 use crate::train::TRAIN_LEN_MAX;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -35,7 +36,10 @@ pub struct Config {
     pub reuse_port: bool,
     /// Asked of the kernel for each direction of each socket.
     pub socket_buffer_len: usize,
-    /// Rounded up to a power of two.
+    /// Datagrams that one drain delivers, about: a train is what one drain delivers for one
+    /// destination, and timers wait for its end. Longer ones leave the rest to the next.
+    pub drain_max: usize,
+    /// Of the ring; at least 8, rounded up to a power of two.
     pub receive_buffers: usize,
     pub datagram_len_max: usize,
     /// Trains waiting or in flight.
@@ -56,6 +60,7 @@ impl Default for Config {
             bind: Vec::new(),
             reuse_port: false,
             socket_buffer_len: 8 << 20,
+            drain_max: 128,
             receive_buffers: 1024,
             datagram_len_max: DATAGRAM_RECEIVE_LEN_MAX,
             trains: 256,
@@ -80,6 +85,7 @@ impl Config {
 
     fn assert_consistent(&self) {
         assert!(!self.bind.is_empty(), "no address to bind");
+        assert!(self.drain_max > 0);
         assert!((1..=1 << 15).contains(&self.receive_buffers));
         assert!((1..=1 << 14).contains(&self.trains));
         assert!((1..=self.trains).contains(&self.trains_per_submission));
@@ -137,7 +143,7 @@ pub fn open(
     doorbell: &Doorbell,
 ) -> Result<(Box<dyn NetIo>, BackendFacts), OpenError> {
     config.assert_consistent();
-    tighten_timer_slack();
+    sys::tighten_timer_slack();
     let mut notes = Vec::new();
     let sockets = open_sockets(config, &mut notes)?;
     let mut config = config.clone();
@@ -288,11 +294,4 @@ fn open_error(addr: SocketAddr, error: io::Error) -> OpenError {
             source: error,
         },
     }
-}
-
-/// The default slack of 50 us would delay every wake-up for a deadline.
-fn tighten_timer_slack() {
-    const SLACK_NS: libc::c_ulong = 1_000;
-    // SAFETY: takes no pointers; it cannot fail with a positive value.
-    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, SLACK_NS) };
 }

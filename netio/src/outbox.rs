@@ -17,7 +17,8 @@ pub(crate) struct Outbox {
     pub(crate) counters: SendCounters,
     gso_refusals: GsoRefusals,
     packets_max: usize,
-    batch_len: usize,
+    /// Trains of one submission.
+    pub(crate) batch_len: usize,
     pub(crate) syscalls: u64,
 }
 
@@ -70,10 +71,6 @@ impl Outbox {
         })
     }
 
-    pub(crate) fn batch_len(&self) -> usize {
-        self.batch_len
-    }
-
     /// The kernel has answered the request of a train: `result` is a length or a negative errno.
     pub(crate) fn settle(&mut self, index: u16, result: i32) {
         let train = *self.trains.train(index);
@@ -123,20 +120,17 @@ impl Outbox {
     /// of this destination form no trains.
     fn send_singly(&mut self, index: u16, packets: usize) {
         self.counters.gso_refused += 1;
-        let fd = self.sockets[usize::from(self.trains.train(index).socket)].fd();
+        let socket = usize::from(self.trains.train(index).socket);
         let mut passed = false;
         for packet in 0..packets {
-            let message = self.trains.single_message(index, packet);
             self.syscalls += 1;
-            // SAFETY: the message of a train whose request has completed; every pointer in it
-            // leads into the arena, and the call returns before the arena changes.
-            let sent = unsafe { libc::sendmsg(fd, message, libc::MSG_DONTWAIT) };
-            match usize::try_from(sent) {
+            let fd = self.sockets[socket].as_fd();
+            match self.trains.send_single(fd, index, packet) {
                 Ok(len) => {
                     passed = true;
                     self.count_sent(1, len);
                 }
-                Err(_) => self.count_errors(last_errno(), 1),
+                Err(errno) => self.count_errors(errno, 1),
             }
         }
         if passed {
@@ -170,12 +164,6 @@ impl Outbox {
         };
         *counter += packets as u64;
     }
-}
-
-pub(crate) fn last_errno() -> i32 {
-    io::Error::last_os_error()
-        .raw_os_error()
-        .unwrap_or(libc::EIO)
 }
 
 /// EIO: the device computes no checksums, or transforms packets (IPsec). EMSGSIZE, EINVAL: the

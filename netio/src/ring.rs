@@ -3,27 +3,24 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
-
 use crate::address::{CONTROL_LEN, NAME_LEN, decode_local, decode_name};
-use crate::buffers::{BUFFER_GROUP, Buffers};
+use crate::buffers::{Buffers, Filled};
 use crate::doorbell::Doorbell;
 use crate::interface::{
     Datagram, NetCounters, NetIo, Path, Receive, ReceiveCounters, TrainHint, Transmit,
 };
-use crate::memory::Mapping;
 use crate::open::Config;
 use crate::outbox::{self, Flush, Outbox};
+use crate::queue::{Completion, Queue};
 use crate::socket::Socket;
 use crate::train::Ready;
 
 /// io_uring_recvmsg_out, which the kernel writes before name, control and payload: four u32,
-/// of which the last two are payload length and flags.
+/// the lengths of name, control and payload, and the flags.
 const OUT_LEN: usize = 16;
 const PAYLOAD_AT: usize = OUT_LEN + NAME_LEN + CONTROL_LEN;
 
@@ -41,10 +38,12 @@ impl RingDenied {
 }
 
 pub(crate) struct RingIo {
-    // `tx` holds the ring and drops before `rx`, whose buffers the ring writes to. Dropping first
-    // cancels and drains, so that nothing is in flight by then.
+    // `tx` holds the queue and drops before `rx`, whose buffers the kernel writes to.
     tx: RingTx,
     rx: RingRx,
+    doorbell: Doorbell,
+    drain_max: usize,
+    wakes: u64,
 }
 
 impl RingIo {
@@ -53,22 +52,47 @@ impl RingIo {
         sockets: Rc<[Socket]>,
         doorbell: Doorbell,
     ) -> Result<Self, RingDenied> {
-        let tx = RingTx::new(config, Rc::clone(&sockets), doorbell)?;
-        let count = config.receive_buffers.max(8).next_power_of_two() as u16;
-        let buffers = Buffers::register(
-            &tx.ring.submitter(),
-            count,
-            PAYLOAD_AT + config.datagram_len_max,
-        )
-        .map_err(RingDenied::at("registering receive buffers"))?;
-        let rx = RingRx {
-            arrivals: VecDeque::with_capacity(buffers.count()),
-            buffers,
-            lent: None,
-            sockets,
-            counters: ReceiveCounters::default(),
+        let count = config.receive_buffers.max(8).next_power_of_two();
+        // Every request may complete once, and a receive once more per buffer.
+        let completions = count + config.trains + 2 * (sockets.len() + 1);
+        let submissions = config.trains_per_submission + sockets.len() + 1;
+        let mut queue =
+            Queue::new(submissions, completions).map_err(RingDenied::at("io_uring_setup"))?;
+        let fds = sockets.iter().map(Socket::as_fd).chain([doorbell.as_fd()]);
+        let fds: Vec<_> = fds.map(|fd| fd.as_raw_fd()).collect();
+        queue
+            .register_files(&fds)
+            .map_err(RingDenied::at("registering files"))?;
+        let outbox = Outbox::new(config, Rc::clone(&sockets))
+            .map_err(RingDenied::at("allocating send buffers"))?;
+        // SAFETY: `tx`, with the queue, is declared before `rx`, with the buffers, and `drop`
+        // cancels or leaks; until both are in place nothing can fail.
+        #[expect(unsafe_code, reason = "the drop order is decided here")]
+        let buffers =
+            unsafe { queue.register_buffers(count as u16, PAYLOAD_AT + config.datagram_len_max) }
+                .map_err(RingDenied::at("registering receive buffers"))?;
+        let mut io = Self {
+            tx: RingTx {
+                queue,
+                outbox,
+                arrivals: VecDeque::with_capacity(count),
+                armed: vec![false; sockets.len()],
+                bell_armed: false,
+                receive_refused: None,
+                starved: 0,
+                receive_errors: 0,
+            },
+            rx: RingRx {
+                arrivals: VecDeque::with_capacity(count),
+                buffers,
+                lent: None,
+                sockets,
+                counters: ReceiveCounters::default(),
+            },
+            doorbell,
+            drain_max: config.drain_max,
+            wakes: 0,
         };
-        let mut io = Self { tx, rx };
         io.arm();
         // Reception is what old kernels and filters refuse last, and at once.
         io.tx.enter().map_err(RingDenied::at("submitting"))?;
@@ -100,6 +124,20 @@ impl RingIo {
     fn take_arrivals(&mut self) {
         self.rx.arrivals.extend(self.tx.arrivals.drain(..));
     }
+
+    /// Lets the kernel finish what it has put off until we enter it. One entry yields at most 33
+    /// datagrams of a socket; a drain should not be shorter than the trains that could form of it.
+    fn drain(&mut self) {
+        const ENTRIES_MAX: usize = 32;
+        for _ in 0..ENTRIES_MAX {
+            self.take_arrivals();
+            let enough = self.rx.arrivals.len() >= self.drain_max;
+            if enough || !self.tx.queue.has_deferred() {
+                return;
+            }
+            self.tx.enter_or_log();
+        }
+    }
 }
 
 impl NetIo for RingIo {
@@ -116,16 +154,15 @@ impl NetIo for RingIo {
     fn park(&mut self, timeout: Option<Duration>) {
         self.submit();
         self.take_arrivals();
-        self.tx.wakes += 1;
+        self.wakes += 1;
         let wait = self.rx.arrivals.is_empty() && timeout != Some(Duration::ZERO);
-        if wait && self.tx.doorbell.begin_park() {
+        if wait && self.doorbell.begin_park() {
             // What the submission completed may need arming again, the doorbell above all.
             self.arm();
             self.tx.wait(timeout);
-            self.tx.doorbell.end_park();
-        } else {
-            self.tx.run_deferred();
+            self.doorbell.end_park();
         }
+        self.drain();
     }
 
     fn counters(&self) -> NetCounters {
@@ -136,43 +173,39 @@ impl NetIo for RingIo {
                 ..self.rx.counters
             },
             send: self.tx.outbox.counters,
-            syscalls: self.tx.outbox.syscalls,
-            wakes: self.tx.wakes,
+            syscalls: self.tx.outbox.syscalls + self.tx.queue.syscalls,
+            wakes: self.wakes,
         }
     }
 }
 
 impl Drop for RingIo {
     fn drop(&mut self) {
-        if !self.tx.cancel_all() {
+        if !self.tx.queue.cancel_all() {
             // Rather lose the memory than have the kernel write to what replaces it.
             self.tx.outbox.trains.leak();
-            self.tx.bell_count.leak();
+            self.tx.queue.leak();
             self.rx.buffers.leak();
         }
-        // The kernel tears a ring down later, in the background; until then it would hold the
-        // sockets, and with them the port. Failing means just that.
-        let _ = self.tx.ring.submitter().unregister_files();
     }
 }
 
-/// A datagram that the kernel has written to a buffer.
+/// A datagram in its buffer.
 struct Arrival {
-    buffer: u16,
+    filled: Filled,
     socket: u16,
-    len: usize,
 }
 
 struct RingRx {
     arrivals: VecDeque<Arrival>,
     buffers: Buffers,
     /// The buffer of the datagram handed out last; it returns to the kernel on the next call.
-    lent: Option<u16>,
+    lent: Option<Filled>,
     sockets: Rc<[Socket]>,
     counters: ReceiveCounters,
 }
 
-/// Where things lie in a filled buffer.
+/// Lengths in a filled buffer.
 struct Layout {
     control_len: usize,
     payload_len: usize,
@@ -196,298 +229,114 @@ impl Layout {
 
 impl Receive for RingRx {
     fn receive(&mut self) -> Option<Datagram<'_>> {
-        let (arrival, layout, remote) = loop {
-            if let Some(buffer) = self.lent.take() {
-                self.buffers.give(buffer);
+        let (filled, bound, layout, remote) = loop {
+            if let Some(filled) = self.lent.take() {
+                self.buffers.give(filled);
             }
-            let arrival = self.arrivals.pop_front()?;
-            self.lent = Some(arrival.buffer);
-            // SAFETY: an arrival is a buffer reported as filled; it was not given back yet.
-            let bytes = unsafe { self.buffers.lent(arrival.buffer, arrival.len) };
+            let Arrival { filled, socket } = self.arrivals.pop_front()?;
+            let bytes = self.buffers.bytes(&filled);
+            let layout = Layout::of(bytes);
             let remote = bytes.get(OUT_LEN..).and_then(decode_name);
-            if let (Some(layout), Some(remote)) = (Layout::of(bytes), remote) {
-                break (arrival, layout, remote);
+            let filled = self.lent.insert(filled);
+            if let (Some(layout), Some(remote)) = (layout, remote) {
+                break (
+                    &*filled,
+                    self.sockets[usize::from(socket)].bound,
+                    layout,
+                    remote,
+                );
             }
             self.counters.errors += 1;
         };
         self.counters.datagrams += 1;
         self.counters.bytes += layout.payload_len as u64;
         self.counters.truncated += u64::from(layout.truncated);
-        // SAFETY: as above.
-        let bytes = unsafe { self.buffers.lent(arrival.buffer, arrival.len) };
-        let (head, payload) = bytes.split_at_mut(PAYLOAD_AT);
+        let (head, payload) = self.buffers.bytes(filled).split_at_mut(PAYLOAD_AT);
         let control = &head[OUT_LEN + NAME_LEN..][..layout.control_len];
         Some(Datagram {
             remote,
-            local: decode_local(control, self.sockets[usize::from(arrival.socket)].bound),
+            local: decode_local(control, bound),
             payload: &mut payload[..layout.payload_len],
             truncated: layout.truncated,
         })
     }
 }
 
-/// What a request was, in its user data: never a pointer.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-struct Tag {
-    op: Op,
-    /// Train or socket.
-    slot: u16,
-    generation: u32,
-}
-
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Op {
-    Send = 1,
-    Receive = 2,
-    Bell = 3,
-}
-
-impl Tag {
-    fn pack(self) -> u64 {
-        (self.op as u64) << 48 | u64::from(self.slot) << 32 | u64::from(self.generation)
-    }
-
-    fn unpack(bits: u64) -> Self {
-        Self {
-            op: match bits >> 48 {
-                1 => Op::Send,
-                2 => Op::Receive,
-                3 => Op::Bell,
-                other => unreachable!("no request has operation {other}"),
-            },
-            slot: (bits >> 32) as u16,
-            generation: bits as u32,
-        }
-    }
-}
-
 struct RingTx {
-    // The ring closes before the memory behind it goes.
-    ring: IoUring,
+    // The queue closes before the memory that its requests read goes.
+    queue: Queue,
     outbox: Outbox,
-    /// Read by the kernel while a receive is armed.
-    receive_header: Box<libc::msghdr>,
-    /// Eight bytes that the doorbell's read writes to.
-    bell_count: Mapping,
-    doorbell: Doorbell,
-    /// Datagrams reaped while the receiving half was lent out.
+    /// Datagrams that came up while the receiving half was lent out.
     arrivals: VecDeque<Arrival>,
     armed: Vec<bool>,
     bell_armed: bool,
-    /// Requests without their last completion; never more than the completion queue holds.
-    in_flight: usize,
     /// The errno of a receive that the kernel does not know how to do.
     receive_refused: Option<i32>,
     starved: u64,
     receive_errors: u64,
-    wakes: u64,
 }
 
 impl RingTx {
-    fn new(config: &Config, sockets: Rc<[Socket]>, doorbell: Doorbell) -> Result<Self, RingDenied> {
-        let receive_buffers = config.receive_buffers.max(8).next_power_of_two();
-        // Every request may complete once, and every receive buffer once more.
-        let completions = receive_buffers + config.trains + 2 * (sockets.len() + 1);
-        let submissions = config.trains_per_submission + sockets.len() + 1;
-        let ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
-            .setup_cqsize(completions.next_power_of_two() as u32)
-            .build(submissions.next_power_of_two() as u32)
-            .map_err(RingDenied::at("io_uring_setup"))?;
-        let fds: Vec<_> = sockets
-            .iter()
-            .map(Socket::fd)
-            .chain([doorbell.fd()])
-            .collect();
-        ring.submitter()
-            .register_files(&fds)
-            .map_err(RingDenied::at("registering files"))?;
-        let memory = RingDenied::at("allocating send buffers");
-        // SAFETY: a zeroed message header is a valid, empty one.
-        let mut receive_header: Box<libc::msghdr> = Box::new(unsafe { mem::zeroed() });
-        receive_header.msg_namelen = NAME_LEN as libc::socklen_t;
-        receive_header.msg_controllen = CONTROL_LEN as _;
-        Ok(Self {
-            ring,
-            armed: vec![false; sockets.len()],
-            outbox: Outbox::new(config, sockets).map_err(memory)?,
-            receive_header,
-            bell_count: Mapping::new(size_of::<u64>())
-                .map_err(RingDenied::at("allocating the doorbell"))?,
-            doorbell,
-            arrivals: VecDeque::with_capacity(receive_buffers),
-            bell_armed: false,
-            in_flight: 0,
-            receive_refused: None,
-            starved: 0,
-            receive_errors: 0,
-            wakes: 0,
-        })
-    }
-
     fn arm_receives(&mut self) {
-        for socket in 0..self.armed.len() {
-            if self.armed[socket] {
-                continue;
-            }
-            let header = &raw const *self.receive_header;
-            let entry = opcode::RecvMsgMulti::new(Fixed(socket as u32), header, BUFFER_GROUP);
-            let tag = Tag {
-                op: Op::Receive,
-                slot: socket as u16,
-                generation: 0,
-            };
-            // SAFETY: the header is boxed and never changes; buffers come from the registered
-            // group. Both outlive the request (see Drop).
-            self.armed[socket] = unsafe { self.push(entry.build(), tag) };
+        for (armed, socket) in self.armed.iter_mut().zip(0..) {
+            *armed = *armed || self.queue.receive(socket);
         }
     }
 
     fn arm_bell(&mut self) {
-        if self.bell_armed {
-            return;
-        }
-        let count = self.bell_count.at(0, size_of::<u64>());
-        let file = Fixed(self.armed.len() as u32);
-        let entry = opcode::Read::new(file, count, size_of::<u64>() as u32);
-        let tag = Tag {
-            op: Op::Bell,
-            slot: 0,
-            generation: 0,
-        };
-        // SAFETY: the eight bytes are written by this one read at a time and outlive it.
-        self.bell_armed = unsafe { self.push(entry.build(), tag) };
-    }
-
-    /// Queues a request. False if the kernel takes no more for now.
-    ///
-    /// # Safety
-    /// Everything the request points to stays valid, and untouched by us, until its completion.
-    unsafe fn push(&mut self, entry: squeue::Entry, tag: Tag) -> bool {
-        let entry = entry.user_data(tag.pack());
-        if self.ring.submission().is_full() && self.enter().is_err() {
-            return false;
-        }
-        // SAFETY: vouched for by the caller.
-        let pushed = unsafe { self.ring.submission().push(&entry) }.is_ok();
-        self.in_flight += usize::from(pushed);
-        debug_assert!(self.in_flight <= self.ring.params().cq_entries() as usize);
-        pushed
+        self.bell_armed = self.bell_armed || self.queue.read_bell();
     }
 
     /// Submits what is queued and takes what has completed, without waiting.
     fn enter(&mut self) -> io::Result<()> {
-        self.outbox.syscalls += 1;
-        let result = self.ring.submit();
+        let result = self.queue.submit();
         self.reap();
-        match result {
-            // The kernel is short of memory or completions are in its way: reaped just now.
-            Err(error) if !is_passing(&error) => Err(error),
-            _ => Ok(()),
+        result
+    }
+
+    fn enter_or_log(&mut self) {
+        if let Err(error) = self.enter() {
+            tracing::error!(%error, "io_uring_enter");
         }
     }
 
-    /// Submits what is queued and waits for a completion.
     fn wait(&mut self, timeout: Option<Duration>) {
-        self.outbox.syscalls += 1;
-        let result = match timeout {
-            None => self.ring.submit_and_wait(1),
-            Some(timeout) => {
-                let timespec = Timespec::from(timeout);
-                let args = SubmitArgs::new().timespec(&timespec);
-                self.ring.submitter().submit_with_args(1, &args)
-            }
-        };
-        if let Err(error) = result
-            && error.raw_os_error() != Some(libc::ETIME)
-            && !is_passing(&error)
-        {
+        if let Err(error) = self.queue.wait(timeout) {
             tracing::error!(%error, "io_uring_enter");
         }
         self.reap();
     }
 
-    /// Lets the kernel finish what it has put off until we enter it.
-    fn run_deferred(&mut self) {
-        let submission = self.ring.submission();
-        if submission.taskrun() || !submission.is_empty() || submission.cq_overflow() {
-            drop(submission);
-            // An error shows again, and is logged, in `wait`.
-            let _ = self.enter();
-        }
-    }
-
     fn reap(&mut self) {
-        let Self {
-            ring,
-            outbox,
-            arrivals,
-            ..
-        } = self;
-        for completion in ring.completion() {
-            let tag = Tag::unpack(completion.user_data());
-            let more = cqueue::more(completion.flags());
-            self.in_flight -= usize::from(!more);
-            let result = completion.result();
-            match tag.op {
-                Op::Send => {
-                    assert_eq!(outbox.trains.generation(tag.slot), tag.generation);
-                    outbox.settle(tag.slot, result);
-                }
-                Op::Bell => self.bell_armed = false,
-                Op::Receive => {
-                    self.armed[usize::from(tag.slot)] &= more;
-                    let buffer = cqueue::buffer_select(completion.flags());
-                    if let (Some(buffer), Ok(len)) = (buffer, usize::try_from(result)) {
-                        arrivals.push_back(Arrival {
-                            buffer,
-                            socket: tag.slot,
-                            len,
-                        });
-                        continue;
-                    }
-                    match -result {
-                        libc::ENOBUFS => self.starved += 1,
-                        libc::ECANCELED => {}
-                        errno @ (libc::EINVAL | libc::EOPNOTSUPP | libc::EPERM) => {
-                            self.receive_refused = Some(errno);
-                            self.receive_errors += 1;
-                        }
-                        _ => self.receive_errors += 1,
+        while let Some(completion) = self.queue.next_completion(&self.outbox.trains) {
+            match completion {
+                Completion::Sent { train, result } => self.outbox.settle(train, result),
+                Completion::Bell => self.bell_armed = false,
+                Completion::Received {
+                    socket,
+                    outcome,
+                    ended,
+                } => {
+                    self.armed[usize::from(socket)] &= !ended;
+                    match outcome {
+                        Ok(filled) => self.arrivals.push_back(Arrival { filled, socket }),
+                        Err(errno) => self.receive_failed(errno),
                     }
                 }
             }
         }
     }
 
-    /// Cancels every request and waits for the last completion. False if that takes too long.
-    fn cancel_all(&mut self) -> bool {
-        const PATIENCE: Duration = Duration::from_millis(10);
-        const ROUNDS: usize = 100;
-        for _ in 0..ROUNDS {
-            if self.in_flight == 0 {
-                return true;
+    fn receive_failed(&mut self, errno: i32) {
+        match errno {
+            libc::ENOBUFS => self.starved += 1,
+            libc::EINVAL | libc::EOPNOTSUPP | libc::EPERM => {
+                self.receive_refused = Some(errno);
+                self.receive_errors += 1;
             }
-            let timeout = Some(Timespec::from(PATIENCE));
-            // Fails when there is nothing left to cancel; completions decide.
-            let _ = self
-                .ring
-                .submitter()
-                .register_sync_cancel(timeout, CancelBuilder::any());
-            self.wait(Some(PATIENCE));
+            _ => self.receive_errors += 1,
         }
-        self.in_flight == 0
     }
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)
-    )
 }
 
 impl Flush for RingTx {
@@ -498,32 +347,17 @@ impl Flush for RingTx {
     fn flush(&mut self, ready: Ready) {
         loop {
             let mut queued = 0;
-            while queued < self.outbox.batch_len()
-                && let Some(index) = self.outbox.trains.next_ready(ready)
+            while queued < self.outbox.batch_len
+                && let Some(train) = self.outbox.trains.next_ready(ready)
             {
-                let socket = self.outbox.trains.train(index).socket;
-                let message = self.outbox.trains.message(index);
-                // Without MSG_DONTWAIT a full send buffer would park the request in the kernel
-                // and hold the train.
-                let entry = opcode::SendMsg::new(Fixed(socket.into()), message)
-                    .flags(libc::MSG_DONTWAIT as u32);
-                let tag = Tag {
-                    op: Op::Send,
-                    slot: index,
-                    generation: self.outbox.trains.generation(index),
-                };
-                // SAFETY: message and payload lie in the arena, and a train in flight is not
-                // written to until `settle` has its completion.
-                if unsafe { self.push(entry.build(), tag) } {
+                if self.queue.send(train, &mut self.outbox.trains) {
                     queued += 1;
                 } else {
-                    self.outbox.settle(index, -libc::EAGAIN);
+                    self.outbox.settle(train, -libc::EAGAIN);
                 }
             }
-            let unsubmitted = !self.ring.submission().is_empty();
-            if unsubmitted {
-                // What cannot be submitted now stays queued for the next call.
-                let _ = self.enter();
+            if self.queue.has_unsubmitted() {
+                self.enter_or_log();
             }
             if queued == 0 {
                 return;

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::address::{NAME_LEN, decode_name, encode_name};
+use crate::sys;
 
 /// A bound socket. Blocking: io_uring waits by itself, and everything else asks for MSG_DONTWAIT.
 #[derive(Debug)]
@@ -27,22 +27,16 @@ impl Socket {
         } else {
             libc::AF_INET6
         };
-        // SAFETY: takes no pointers.
-        let fd = unsafe { libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: a descriptor just made, owned by nobody else.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = sys::udp_socket(family)?;
         let mut socket = Self { fd, bound: addr };
         socket.set_options(options)?;
-        socket.bind(&addr)?;
-        socket.bound = socket.local_addr()?;
+        sys::bind(socket.as_fd(), &addr)?;
+        socket.bound = sys::local_addr(socket.as_fd())?;
         Ok(socket)
     }
 
-    pub(crate) fn fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Whether this socket sends from `local`.
@@ -85,55 +79,16 @@ impl Socket {
 
     /// The receive buffer that the kernel granted; it reports twice the number it was given.
     pub(crate) fn receive_buffer_len(&self) -> io::Result<usize> {
-        let doubled = self.option(libc::SOL_SOCKET, libc::SO_RCVBUF)?;
+        let doubled = sys::option(self.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF)?;
         Ok(usize::try_from(doubled).unwrap_or(0) / 2)
     }
 
     /// Whether the kernel knows UDP_SEGMENT (Linux 4.18).
     pub(crate) fn segments(&self) -> bool {
-        self.option(libc::SOL_UDP, libc::UDP_SEGMENT).is_ok()
+        sys::option(self.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT).is_ok()
     }
 
     pub(crate) fn set(&self, level: i32, name: i32, value: i32) -> io::Result<()> {
-        let len = size_of::<i32>() as libc::socklen_t;
-        // SAFETY: the kernel reads `len` bytes of a live integer.
-        let status =
-            unsafe { libc::setsockopt(self.fd(), level, name, (&raw const value).cast(), len) };
-        succeeded(status)
+        sys::set_option(self.as_fd(), level, name, value)
     }
-
-    fn option(&self, level: i32, name: i32) -> io::Result<i32> {
-        let mut value = 0i32;
-        let mut len = size_of::<i32>() as libc::socklen_t;
-        // SAFETY: the kernel writes at most `len` bytes into a live integer.
-        let status = unsafe {
-            let value = (&raw mut value).cast();
-            libc::getsockopt(self.fd(), level, name, value, &raw mut len)
-        };
-        succeeded(status).map(|()| value)
-    }
-
-    fn bind(&self, addr: &SocketAddr) -> io::Result<()> {
-        let mut name = [0; NAME_LEN];
-        let len = encode_name(addr, &mut name) as libc::socklen_t;
-        // SAFETY: the kernel reads `len` bytes of `name`, which is longer.
-        succeeded(unsafe { libc::bind(self.fd(), name.as_ptr().cast(), len) })
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        let mut name = [0u8; NAME_LEN];
-        let mut len = NAME_LEN as libc::socklen_t;
-        // SAFETY: the kernel writes at most `len` bytes into `name`.
-        let status =
-            unsafe { libc::getsockname(self.fd(), name.as_mut_ptr().cast(), &raw mut len) };
-        succeeded(status)?;
-        decode_name(&name).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
-    }
-}
-
-fn succeeded(status: i32) -> io::Result<()> {
-    if status < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
 }

@@ -1,13 +1,16 @@
 //! The send arena: trains of datagrams to one destination each, laid out as segmentation offload
 //! wants them, in memory that the kernel reads.
+#![expect(unsafe_code, reason = "the kernel reads the arena")]
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use crate::address::{CONTROL_LEN, NAME_LEN, encode_control, encode_name};
 use crate::interface::{Path, TrainHint};
 use crate::memory::Mapping;
+use crate::sys::last_errno;
 
 /// A UDP payload holds 65,507 bytes; the rest is kept free for what the path adds.
 pub(crate) const TRAIN_LEN_MAX: usize = 65_000;
@@ -228,15 +231,22 @@ impl Trains {
         self.fill_header(index, 0..train.len, train.packets > 1)
     }
 
-    /// The message of one datagram of a train in flight, for when offload refused the train.
-    pub(crate) fn single_message(&mut self, index: u16, packet: usize) -> *const libc::msghdr {
+    /// Sends one datagram of a train whose request has completed, for when offload refused the
+    /// train. The error is an errno.
+    pub(crate) fn send_single(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        index: u16,
+        packet: usize,
+    ) -> Result<usize, i32> {
         let train = self.trains[usize::from(index)];
         let start = packet * train.segment_len;
-        self.fill_header(
-            index,
-            start..train.len.min(start + train.segment_len),
-            false,
-        )
+        let end = train.len.min(start + train.segment_len);
+        let message = self.fill_header(index, start..end, false);
+        // SAFETY: every pointer in the message leads into the arena, which is not touched before
+        // the call returns.
+        let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), message, libc::MSG_DONTWAIT) };
+        usize::try_from(sent).map_err(|_| last_errno())
     }
 
     /// Frees a train whose request has completed.
@@ -327,5 +337,62 @@ impl Trains {
         }
         // SAFETY: as above; only the address is taken.
         unsafe { &raw const (*header).message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(port: u16) -> Path {
+        Path {
+            local: ([127, 0, 0, 1], 1).into(),
+            remote: ([127, 0, 0, 1], port).into(),
+        }
+    }
+
+    #[test]
+    fn trains_in_flight_are_neither_lent_nor_joined() {
+        let mut trains = Trains::new(2, 3_000).unwrap();
+        let (_, first) = trains.open(0, &path(1), 100, 8).unwrap();
+        assert!(trains.join(&path(1), first, 100).is_some());
+        let sent = trains.next_ready(Ready::All).unwrap();
+        assert_eq!(sent, first.index());
+        assert!(trains.join(&path(1), first, 100).is_none());
+        assert!(trains.open(0, &path(1), 100, 8).is_some());
+        assert!(!trains.has_room());
+        assert!(trains.open(0, &path(1), 100, 8).is_none());
+        trains.release(sent);
+        let (_, second) = trains.open(0, &path(1), 100, 8).unwrap();
+        // The same slot, another train.
+        assert_eq!(second.index(), first.index());
+        assert!(trains.join(&path(1), first, 100).is_none());
+    }
+
+    #[test]
+    fn a_train_ends_where_its_memory_ends() {
+        let mut trains = Trains::new(1, 250).unwrap();
+        let (place, hint) = trains.open(0, &path(1), 100, 8).unwrap();
+        trains.bytes(place).fill(1);
+        let place = trains.join(&path(1), hint, 100).unwrap();
+        assert_eq!(trains.bytes(place).len(), 100);
+        assert!(trains.join(&path(1), hint, 100).is_none());
+        assert!(trains.join(&path(2), hint, 50).is_none());
+        assert!(trains.join(&path(1), hint, 50).is_some());
+        assert_eq!(trains.complete_count(), 1);
+    }
+
+    #[test]
+    fn complete_trains_leave_before_open_ones_only_when_asked() {
+        let mut trains = Trains::new(4, 3_000).unwrap();
+        let (_, open) = trains.open(0, &path(1), 100, 8).unwrap();
+        let (_, complete) = trains.open(0, &path(2), 100, 1).unwrap();
+        assert_eq!(trains.next_ready(Ready::Complete), Some(complete.index()));
+        assert_eq!(trains.next_ready(Ready::Complete), None);
+        let (_, last) = trains.open(0, &path(3), 100, 1).unwrap();
+        assert_eq!(trains.next_ready(Ready::All), Some(open.index()));
+        assert_eq!(trains.next_ready(Ready::All), Some(last.index()));
+        assert_eq!(trains.next_ready(Ready::All), None);
+        assert_eq!(trains.complete_count(), 0);
     }
 }
