@@ -77,6 +77,8 @@ drop_reasons! {
     /// A packet that, rewritten, exceeds what we send.
     SendLength => "send_length",
     SctpMalformed => "sctp_malformed",
+    /// An SCTP packet while the association is over; an INIT while it is established.
+    SctpUnexpected => "sctp_unexpected",
     DataMalformed => "data_malformed",
     /// A data packet from a transport that may not publish data.
     DataForbidden => "data_forbidden",

@@ -10,7 +10,11 @@ pub mod ice;
 pub mod ids;
 pub mod limits;
 pub mod link;
+<<<<<<< Updated upstream
 pub mod payload;
+=======
+pub mod sctp;
+>>>>>>> Stashed changes
 pub mod srtp;
 pub mod time;
 pub mod wire;

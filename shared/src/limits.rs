@@ -43,8 +43,7 @@ pub const SDP_SECTIONS_MAX: usize = 640;
 pub const SDP_RIDS_MAX: usize = 8;
 /// Synchronization sources that we read of an m-line; those beyond are ignored.
 pub const SDP_SSRCS_MAX: usize = 64;
-/// Largest datagram of a DTLS handshake or of application data. Under IPv6's minimum MTU with room
-/// for a TURN header and for a VPN.
+/// Largest datagram of a DTLS handshake: with room for a TURN header and a VPN's.
 pub const DTLS_DATAGRAM_LEN_MAX: usize = 1200;
 /// What DTLS 1.2 adds to application data: record header, explicit nonce, GCM tag.
 pub const DTLS_OVERHEAD: usize = 13 + 8 + 16;
@@ -57,6 +56,24 @@ pub const DTLS_REBUILDS_MAX: u8 = 3;
 
 /// Largest data channel message, as LiveKit's server has it.
 pub const DATA_MESSAGE_LEN_MAX: usize = 65_535;
+
+/// Largest SCTP packet by the library's count, which leaves out the padding of bundled chunks.
+pub const SCTP_MTU: usize = 1000;
+/// What such a packet can really have, when every chunk carries one byte: 20 bytes instead of the
+/// 17 counted, and a last chunk of which only the byte is counted.
+pub const SCTP_DATAGRAM_LEN_MAX: usize = 12 + (SCTP_MTU - 13) * 20 / 17 + 20;
+/// Bytes of unread messages and of fragments that an SCTP association holds, hence also the window
+/// it advertises: some messages of the largest size at once.
+pub const SCTP_RECEIVE_WINDOW: usize = 256 * 1024;
+/// Received DATA chunks that wait for the rest of their message or for an earlier message. Each one
+/// more costs time in proportion to all of them.
+pub const SCTP_CHUNKS_WAITING_MAX: usize = SCTP_RECEIVE_WINDOW / 64;
+/// Data channels of one transport. LiveKit's clients use two to four.
+pub const DATA_CHANNELS_MAX: usize = 32;
+/// Bytes a reliable channel buffers until its peer acknowledged them.
+pub const DATA_CHANNEL_BUFFER_RELIABLE: usize = 1024 * 1024;
+/// The same for a channel that may lose messages: late ones are worth little.
+pub const DATA_CHANNEL_BUFFER_LOSSY: usize = 256 * 1024;
 
 /// Reliable data packets a group keeps for those who join or resume, as LiveKit's server does.
 pub const REPLAY_BYTES_PER_GROUP_MAX: usize = 100_000;
@@ -74,5 +91,8 @@ const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= DATAGRAM_RECEIVE_LEN_MAX);
 const _: () =
     assert!(SDP_SECTIONS_MAX > UP_TRACKS_PER_TRANSPORT_MAX + DOWN_TRACKS_PER_TRANSPORT_MAX);
 const _: () = assert!(DTLS_DATAGRAM_LEN_MAX <= DATAGRAM_SEND_LEN_MAX);
+const _: () = assert!(SCTP_DATAGRAM_LEN_MAX + DTLS_OVERHEAD <= DATAGRAM_SEND_LEN_MAX);
+const _: () = assert!(SCTP_RECEIVE_WINDOW >= 2 * DATA_MESSAGE_LEN_MAX);
+const _: () = assert!(DATA_CHANNEL_BUFFER_LOSSY >= DATA_MESSAGE_LEN_MAX);
 const _: () = assert!(STORE_PACKETS_VIDEO.is_power_of_two());
 const _: () = assert!(REPLAY_WINDOW_PACKETS.is_power_of_two());

@@ -9,7 +9,7 @@ use super::identity::{Identity, fingerprint};
 use super::record::has_plaintext_alert;
 use crate::drop::DropReason;
 use crate::limits::{
-    DATAGRAM_RECEIVE_LEN_MAX, DTLS_DATAGRAM_LEN_MAX, DTLS_OVERHEAD, DTLS_QUEUE_DATAGRAMS_MAX,
+    DATAGRAM_RECEIVE_LEN_MAX, DATAGRAM_SEND_LEN_MAX, DTLS_OVERHEAD, DTLS_QUEUE_DATAGRAMS_MAX,
     DTLS_REBUILDS_MAX, DTLS_SEND_DATAGRAMS_MAX,
 };
 use crate::link::Fingerprint;
@@ -17,7 +17,7 @@ use crate::srtp::{MasterKey, Profile, split_keying_material};
 use crate::time::{Epoch, Timestamp};
 
 /// Largest application data of one datagram.
-pub const APPLICATION_DATA_LEN_MAX: usize = DTLS_DATAGRAM_LEN_MAX - DTLS_OVERHEAD;
+pub const APPLICATION_DATA_LEN_MAX: usize = DATAGRAM_SEND_LEN_MAX - DTLS_OVERHEAD;
 
 /// From the first datagram to completion. Measured at 30 % loss, 95 of 100 take under 6 s.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,7 +53,7 @@ impl fmt::Debug for PollBuffer {
     }
 }
 
-const _: () = assert!(PollBuffer::LEN >= DTLS_DATAGRAM_LEN_MAX);
+const _: () = assert!(PollBuffer::LEN >= DATAGRAM_SEND_LEN_MAX);
 
 #[derive(Debug)]
 pub enum DtlsOutput<'a> {

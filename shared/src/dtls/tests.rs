@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{APPLICATION_DATA_LEN_MAX, Dtls, DtlsOutput, Identity, PollBuffer};
 use crate::drop::DropReason;
 use crate::limits::{
-    DATAGRAM_RECEIVE_LEN_MAX, DTLS_DATAGRAM_LEN_MAX, DTLS_REBUILDS_MAX, DTLS_SEND_DATAGRAMS_MAX,
+    DATAGRAM_RECEIVE_LEN_MAX, DATAGRAM_SEND_LEN_MAX, DTLS_REBUILDS_MAX, DTLS_SEND_DATAGRAMS_MAX,
 };
 use crate::link::Fingerprint;
 use crate::srtp::{MasterKey, Profile};
@@ -44,7 +44,7 @@ impl End {
         while let Some(output) = self.dtls.poll(&mut buffer) {
             match output {
                 DtlsOutput::Datagram(datagram) => {
-                    assert!(datagram.len() <= DTLS_DATAGRAM_LEN_MAX);
+                    assert!(datagram.len() <= DATAGRAM_SEND_LEN_MAX);
                     datagrams.push(datagram.to_vec());
                 }
                 DtlsOutput::PeerFingerprint(it) => self.fingerprint = Some(it),
