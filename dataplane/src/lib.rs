@@ -2,4 +2,5 @@
 //! stage, and stages never call each other.
 #![forbid(unsafe_code)]
 
+pub mod congestion;
 pub mod packet;

@@ -35,6 +35,9 @@ pub const STORE_PACKETS_VIDEO: usize = 512;
 /// The same for audio: 4 s of 20 ms packets.
 pub const STORE_PACKETS_AUDIO: usize = 200;
 
+/// Arrivals that a transport keeps for congestion feedback: 0.5 s at 2,000 packets a second.
+pub const TWCC_WINDOW_PACKETS: usize = 1024;
+
 /// Longest session description we read: an m-line of a browser takes 1 to 6 kB.
 pub const SDP_LEN_MAX: usize = 1 << 20;
 /// m-lines of a session description: every track of a transport, and the data channels.
@@ -95,4 +98,5 @@ const _: () = assert!(SCTP_DATAGRAM_LEN_MAX + DTLS_OVERHEAD <= DATAGRAM_SEND_LEN
 const _: () = assert!(SCTP_RECEIVE_WINDOW >= 2 * DATA_MESSAGE_LEN_MAX);
 const _: () = assert!(DATA_CHANNEL_BUFFER_LOSSY >= DATA_MESSAGE_LEN_MAX);
 const _: () = assert!(STORE_PACKETS_VIDEO.is_power_of_two());
+const _: () = assert!(TWCC_WINDOW_PACKETS.is_power_of_two());
 const _: () = assert!(REPLAY_WINDOW_PACKETS.is_power_of_two());
