@@ -4,3 +4,4 @@
 
 pub mod congestion;
 pub mod packet;
+pub mod speakers;
