@@ -5,3 +5,4 @@
 pub mod congestion;
 pub mod packet;
 pub mod speakers;
+pub mod uptrack;

@@ -34,7 +34,17 @@ pub const REPLAY_WINDOW_PACKETS: usize = 1024;
 pub const STORE_PACKETS_VIDEO: usize = 512;
 /// The same for audio: 4 s of 20 ms packets.
 pub const STORE_PACKETS_AUDIO: usize = 200;
+/// Bytes they may take: the packets above at the size browsers send, and the loss where a packet
+/// does not fit the end of a chunk. A layer takes them as its bitrate asks.
+pub const STORE_BYTES_VIDEO: usize = 768 * 1024;
+/// The same for audio: 2 s of stereo Opus at 510 kbit/s.
+pub const STORE_BYTES_AUDIO: usize = 160 * 1024;
 
+/// Missing packets of one encoding that are asked for at a time. A larger gap is left to a key
+/// frame. libwebrtc keeps 1000, mediasoup 500, LiveKit 100.
+pub const NACK_PACKETS_MAX: usize = 256;
+/// Sequence numbers that duplicate detection of one SSRC looks back.
+pub const RECEIVE_WINDOW_PACKETS: usize = 1024;
 /// Arrivals that a transport keeps for congestion feedback: 0.5 s at 2,000 packets a second.
 pub const TWCC_WINDOW_PACKETS: usize = 1024;
 
@@ -98,5 +108,9 @@ const _: () = assert!(SCTP_DATAGRAM_LEN_MAX + DTLS_OVERHEAD <= DATAGRAM_SEND_LEN
 const _: () = assert!(SCTP_RECEIVE_WINDOW >= 2 * DATA_MESSAGE_LEN_MAX);
 const _: () = assert!(DATA_CHANNEL_BUFFER_LOSSY >= DATA_MESSAGE_LEN_MAX);
 const _: () = assert!(STORE_PACKETS_VIDEO.is_power_of_two());
+const _: () = assert!(STORE_BYTES_VIDEO >= STORE_PACKETS_VIDEO * DATAGRAM_SEND_LEN_MAX);
+const _: () = assert!(NACK_PACKETS_MAX <= STORE_PACKETS_VIDEO);
+const _: () = assert!(RECEIVE_WINDOW_PACKETS.is_multiple_of(64));
+const _: () = assert!(RECEIVE_WINDOW_PACKETS >= STORE_PACKETS_VIDEO);
 const _: () = assert!(TWCC_WINDOW_PACKETS.is_power_of_two());
 const _: () = assert!(REPLAY_WINDOW_PACKETS.is_power_of_two());

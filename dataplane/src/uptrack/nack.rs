@@ -1,0 +1,359 @@
+//! Missing packets of one encoding, and when to ask its publisher for them (RFC 4585 §6.2.1).
+
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use millrace_shared::limits::{NACK_PACKETS_MAX, RECEIVE_WINDOW_PACKETS};
+use millrace_shared::time::{ExtSeq, SeqNo, Timestamp};
+
+/// How long a packet may be late before it counts as missing. libwebrtc asks at once, LiveKit
+/// after 20 ms; less than half a frame interval keeps the repair within the next frame's time and
+/// does not ask for what Wi-Fi merely reordered.
+pub const REORDER_TOLERANCE: Duration = Duration::from_millis(10);
+/// Until a retransmission told more: what libwebrtc assumes.
+const RTT_DEFAULT: Duration = Duration::from_millis(100);
+/// LiveKit's bounds between two requests for the same packet.
+const INTERVAL_MIN: Duration = Duration::from_millis(20);
+const INTERVAL_MAX: Duration = Duration::from_millis(400);
+/// Requests for one packet, as in libwebrtc.
+pub const TRIES_MAX: u8 = 10;
+/// Later than this a retransmission helps nobody, see `store::AGE_MAX`.
+pub const LIFETIME_MAX: Duration = super::store::AGE_MAX;
+
+/// Sequence numbers that one call asks for; the rest stays due. Five of these lists, spread as
+/// badly as possible, fit one datagram.
+pub const BATCH_MAX: usize = 64;
+pub type NackBatch = ArrayVec<SeqNo, BATCH_MAX>;
+
+/// Whether a gap can be repaired by retransmission.
+#[must_use]
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Repair {
+    /// Each missing packet is asked for.
+    Requested,
+    /// More is missing than we ask for: only a key frame helps.
+    Hopeless,
+}
+
+#[derive(Debug)]
+pub struct NackRegister {
+    /// Ascending by `seq`. Allocated at the first gap.
+    missing: Vec<Missing>,
+    newest: ExtSeq,
+    /// When the first of them is due. Early after one was removed, late by the difference after
+    /// the RTT became shorter.
+    next_at: Timestamp,
+    rtt: Duration,
+    abandoned: u64,
+}
+
+#[derive(Copy, Clone, Debug)]
+struct Missing {
+    seq: ExtSeq,
+    since: Timestamp,
+    /// The last request, once there was one.
+    asked_at: Timestamp,
+    tries: u8,
+}
+
+impl Missing {
+    fn next_at(&self, rtt: Duration) -> Timestamp {
+        match self.tries {
+            0 => self.since + REORDER_TOLERANCE,
+            tries => self.asked_at + interval(rtt, tries),
+        }
+    }
+}
+
+impl Default for NackRegister {
+    fn default() -> Self {
+        Self {
+            missing: Vec::new(),
+            newest: ExtSeq::default(),
+            next_at: Timestamp::NEVER,
+            rtt: RTT_DEFAULT,
+            abandoned: 0,
+        }
+    }
+}
+
+impl NackRegister {
+    /// `newest` arrived, and `count` packets before it have not.
+    pub fn note_gap(&mut self, now: Timestamp, newest: ExtSeq, count: u64) -> Repair {
+        self.newest = newest;
+        if count > NACK_PACKETS_MAX as u64 {
+            self.abandoned += count + self.missing.len() as u64;
+            self.clear();
+            return Repair::Hopeless;
+        }
+        if count == 0 {
+            return Repair::Requested;
+        }
+        if self.missing.capacity() == 0 {
+            self.missing.reserve_exact(NACK_PACKETS_MAX);
+        }
+        let total = self.missing.len() + count as usize;
+        let surplus = total.saturating_sub(NACK_PACKETS_MAX);
+        self.missing.drain(..surplus);
+        self.abandoned += surplus as u64;
+
+        self.next_at = self.next_at.min(now + REORDER_TOLERANCE);
+        self.missing
+            .extend((newest.0 - count..newest.0).map(|seq| Missing {
+                seq: ExtSeq(seq),
+                since: now,
+                asked_at: now,
+                tries: 0,
+            }));
+        if surplus == 0 {
+            Repair::Requested
+        } else {
+            Repair::Hopeless
+        }
+    }
+
+    /// A packet that fills a gap arrived. `rtx` says that it is a retransmission.
+    pub fn note_received(&mut self, now: Timestamp, seq: ExtSeq, rtx: bool) {
+        let Ok(index) = self
+            .missing
+            .binary_search_by_key(&seq, |missing| missing.seq)
+        else {
+            return;
+        };
+        let found = self.missing.remove(index);
+        // Karn: after a second request nobody knows which one was answered.
+        if rtx && found.tries == 1 {
+            // Weights as RFC 6298 §2.3 gives them.
+            self.rtt = (self.rtt * 7 + now.since(found.asked_at)) / 8;
+        }
+        if self.missing.is_empty() {
+            self.next_at = Timestamp::NEVER;
+        }
+    }
+
+    /// What to ask for now. What does not fit the batch is due at once again.
+    pub fn due(&mut self, now: Timestamp) -> NackBatch {
+        let mut batch = NackBatch::new();
+        if now < self.next_at {
+            return batch;
+        }
+        let newest = self.newest.0;
+        let rtt = self.rtt;
+        let before = self.missing.len();
+        self.missing.retain(|missing| {
+            // StreamRx refuses what lies further back than its window.
+            let acceptable = missing.seq.0 + RECEIVE_WINDOW_PACKETS as u64 > newest;
+            let timely = now.since(missing.since) < LIFETIME_MAX;
+            let exhausted = missing.tries >= TRIES_MAX && now >= missing.next_at(rtt);
+            acceptable && timely && !exhausted
+        });
+        self.abandoned += (before - self.missing.len()) as u64;
+
+        let mut next_at = Timestamp::NEVER;
+        for missing in &mut self.missing {
+            if missing.next_at(rtt) <= now && batch.try_push(missing.seq.seq()).is_ok() {
+                missing.tries += 1;
+                missing.asked_at = now;
+            }
+            next_at = next_at.min(missing.next_at(rtt));
+        }
+        self.next_at = next_at;
+        batch
+    }
+
+    pub fn next_timeout(&self) -> Timestamp {
+        self.next_at
+    }
+
+    /// Forgets everything that is missing: the stream starts anew.
+    pub fn clear(&mut self) {
+        self.missing.clear();
+        self.next_at = Timestamp::NEVER;
+    }
+
+    /// Packets that may still come.
+    pub fn missing_count(&self) -> usize {
+        self.missing.len()
+    }
+
+    /// Packets that were given up since the register exists.
+    pub fn abandoned(&self) -> u64 {
+        self.abandoned
+    }
+
+    /// Round trip to the publisher, measured by its retransmissions.
+    pub fn rtt(&self) -> Duration {
+        self.rtt
+    }
+}
+
+/// Pause after the `tries`th request. It grows by a quarter each time, as LiveKit's does, and
+/// begins a quarter above the RTT: an answer that takes as long as usual is not asked for twice.
+fn interval(rtt: Duration, tries: u8) -> Duration {
+    let mut interval = rtt.max(INTERVAL_MIN);
+    for _ in 0..tries {
+        interval = (interval * 5 / 4).min(INTERVAL_MAX);
+    }
+    interval
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: ExtSeq = ExtSeq(0x1_0000 + 100);
+
+    fn ms(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn asks_after_the_tolerance_and_then_ever_more_slowly() {
+        let mut register = NackRegister::default();
+        assert_eq!(register.note_gap(ms(0), START, 2), Repair::Requested);
+        let mut asked_at = Vec::new();
+        while register.next_timeout() != Timestamp::NEVER {
+            let now = register.next_timeout();
+            if !register.due(now).is_empty() {
+                asked_at.push(now.as_millis());
+            }
+        }
+        assert_eq!(asked_at[..4], [10, 135, 291, 486]);
+        assert!(asked_at.len() <= usize::from(TRIES_MAX));
+        assert!(*asked_at.last().unwrap() < 2_000);
+        assert_eq!(register.abandoned(), 2);
+    }
+
+    #[test]
+    fn reordered_packet_is_never_asked_for() {
+        let mut register = NackRegister::default();
+        let _ = register.note_gap(ms(0), START, 1);
+        register.note_received(ms(3), ExtSeq(START.0 - 1), false);
+        assert_eq!(register.next_timeout(), Timestamp::NEVER);
+        assert!(register.due(ms(1_000)).is_empty());
+    }
+
+    #[test]
+    fn a_hole_too_large_wants_a_key_frame() {
+        let mut register = NackRegister::default();
+        let count = NACK_PACKETS_MAX as u64;
+        assert_eq!(register.note_gap(ms(0), START, count + 1), Repair::Hopeless);
+        assert_eq!(register.next_timeout(), Timestamp::NEVER);
+        // The same in pieces: the oldest make room.
+        let newest = ExtSeq(START.0 + 1 + count);
+        assert_eq!(register.note_gap(ms(0), newest, count), Repair::Requested);
+        let newest = ExtSeq(newest.0 + 4);
+        assert_eq!(register.note_gap(ms(0), newest, 3), Repair::Hopeless);
+        assert_eq!(register.missing.len(), NACK_PACKETS_MAX);
+        assert_eq!(register.missing.capacity(), NACK_PACKETS_MAX);
+    }
+
+    #[test]
+    fn what_the_stream_would_refuse_is_given_up() {
+        let mut register = NackRegister::default();
+        let _ = register.note_gap(ms(0), START, 1);
+        let newest = ExtSeq(START.0 + RECEIVE_WINDOW_PACKETS as u64);
+        let _ = register.note_gap(ms(1), newest, 0);
+        assert!(register.due(ms(10)).is_empty());
+        assert_eq!(register.abandoned(), 1);
+    }
+
+    #[test]
+    fn what_exceeds_a_batch_is_due_at_once() {
+        let mut register = NackRegister::default();
+        let _ = register.note_gap(ms(0), START, 100);
+        assert_eq!(register.due(ms(10)).len(), BATCH_MAX);
+        assert!(register.next_timeout() <= ms(10));
+        assert_eq!(register.due(ms(10)).len(), 100 - BATCH_MAX);
+        assert!(register.due(ms(10)).is_empty());
+    }
+
+    #[test]
+    fn learns_the_rtt_from_retransmissions() {
+        let mut register = NackRegister::default();
+        for i in 0..40 {
+            let now = ms(i * 1_000);
+            let newest = ExtSeq(START.0 + i * 2);
+            let _ = register.note_gap(now, newest, 1);
+            let asked_at = now + REORDER_TOLERANCE;
+            assert_eq!(register.due(asked_at).len(), 1);
+            let answered_at = asked_at + Duration::from_millis(30);
+            register.note_received(answered_at, ExtSeq(newest.0 - 1), true);
+        }
+        let rtt_ms = register.rtt().as_millis();
+        assert!((30..=32).contains(&rtt_ms), "{rtt_ms}");
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Gap(u64),
+        Fill(usize),
+        Wait(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (1_u64..40).prop_map(Step::Gap),
+            any::<usize>().prop_map(Step::Fill),
+            (0_u64..120).prop_map(Step::Wait),
+        ]
+    }
+
+    proptest! {
+        /// Against a set of what is missing: nothing is asked for that is there, everything is
+        /// that stays away, in time and not too often, and the register stays within its limit.
+        #[test]
+        fn agrees_with_a_naive_model(steps in prop::collection::vec(step(), 1..200)) {
+            let mut register = NackRegister::default();
+            // Sequence number -> missing since, requests.
+            let mut model: BTreeMap<u64, (Timestamp, u32)> = BTreeMap::new();
+            let (mut now, mut newest) = (ms(0), START.0);
+            for step in steps {
+                match step {
+                    Step::Gap(count) => {
+                        newest += count + 1;
+                        let _ = register.note_gap(now, ExtSeq(newest), count);
+                        model.extend((newest - count..newest).map(|seq| (seq, (now, 0))));
+                        while model.len() > NACK_PACKETS_MAX {
+                            model.pop_first();
+                        }
+                    }
+                    Step::Fill(index) if !model.is_empty() => {
+                        let seq = *model.keys().nth(index % model.len()).unwrap();
+                        model.remove(&seq);
+                        register.note_received(now, ExtSeq(seq), false);
+                    }
+                    Step::Fill(_) => {}
+                    Step::Wait(pause_ms) => now += Duration::from_millis(pause_ms),
+                }
+                loop {
+                    let batch = register.due(now);
+                    if batch.is_empty() {
+                        break;
+                    }
+                    for seq in batch {
+                        let seq = ExtSeq(newest).extend(seq).0;
+                        let asked = model.get_mut(&seq);
+                        prop_assert!(asked.is_some(), "{} is not missing", seq);
+                        asked.unwrap().1 += 1;
+                    }
+                }
+                model.retain(|seq, (since, _)| {
+                    now.since(*since) < LIFETIME_MAX
+                        && seq + RECEIVE_WINDOW_PACKETS as u64 > newest
+                });
+                for (seq, (since, tries)) in &model {
+                    let due = now.since(*since) >= REORDER_TOLERANCE;
+                    prop_assert!(*tries > 0 || !due, "{} was not asked for", seq);
+                    prop_assert!(*tries <= u32::from(TRIES_MAX));
+                }
+                prop_assert!(register.missing.len() <= NACK_PACKETS_MAX);
+                prop_assert!(register.next_timeout() > now);
+            }
+        }
+    }
+}
