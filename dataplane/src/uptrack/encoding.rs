@@ -1,0 +1,169 @@
+//! One simulcast encoding of a track: its stream, what is missing of it, what is kept of it.
+
+use std::time::Duration;
+
+use millrace_shared::drop::DropReason;
+use millrace_shared::ids::{Rid, Ssrc};
+use millrace_shared::link::{Encoding, MediaKind};
+use millrace_shared::time::{RtpTime, Timestamp};
+
+use super::KeyframeRequest;
+use super::keyframe::KeyframeThrottle;
+use super::nack::{NackRegister, Repair};
+use super::sequence::Order;
+use super::store::PacketStore;
+use super::stream_rx::{Arrival, RxPacket, StreamRx};
+
+/// A publisher whose bandwidth drops stops its upper encodings, and subscribers of those freeze
+/// until we notice. It stopped when it is silent for this long while the track's others went on ...
+const SILENCE: Duration = Duration::from_secs(1);
+/// ... with as many frames: a still screen sends a frame a second on all of them.
+const SILENCE_FRAMES: u32 = 10;
+/// Silence that needs no comparison. LiveKit waits 4 s for a layer of a screen share.
+const SILENCE_MAX: Duration = Duration::from_secs(4);
+
+#[derive(Debug)]
+pub(super) struct EncodingRx {
+    pub(super) spatial: u8,
+    kind: MediaKind,
+    pub(super) rid: Option<Rid>,
+    pub(super) rx: StreamRx,
+    pub(super) nacks: NackRegister,
+    pub(super) store: PacketStore,
+    pub(super) keyframes: KeyframeThrottle,
+    /// Media time of the last key frame.
+    keyframe_time: Option<RtpTime>,
+    /// Frames of the whole track when the last packet of this encoding came.
+    frames_at_last: u32,
+    reported: Totals,
+}
+
+/// Sums since the encoding exists.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Totals {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) lost: u64,
+}
+
+impl EncodingRx {
+    pub(super) fn new(kind: MediaKind, config: &Encoding) -> Self {
+        let mut encoding = Self {
+            spatial: config.spatial,
+            kind,
+            rid: None,
+            rx: StreamRx::default(),
+            nacks: NackRegister::default(),
+            store: PacketStore::new(kind),
+            keyframes: KeyframeThrottle::default(),
+            keyframe_time: None,
+            frames_at_last: 0,
+            reported: Totals::default(),
+        };
+        encoding.update(config);
+        encoding
+    }
+
+    /// SSRCs that were learned stay where the description names none.
+    pub(super) fn update(&mut self, config: &Encoding) {
+        self.rid = config.rid;
+        if let Some(ssrc) = config.ssrc {
+            self.bind(ssrc, false);
+        }
+        if let Some(ssrc) = config.rtx_ssrc {
+            self.bind(ssrc, true);
+        }
+    }
+
+    pub(super) fn bind(&mut self, ssrc: Ssrc, rtx: bool) {
+        if rtx {
+            self.rx.bind_rtx(ssrc);
+        } else if self.rx.bind(ssrc) {
+            self.nacks.clear();
+        }
+    }
+
+    /// Takes a packet into sequence and statistics. `frames` counts the frames of the whole track.
+    pub(super) fn receive(
+        &mut self,
+        now: Timestamp,
+        packet: &RxPacket,
+        nack: bool,
+        frames: &mut u32,
+    ) -> Result<Arrival, DropReason> {
+        let arrival = self.rx.receive(now, packet)?;
+        if arrival.starts_frame {
+            *frames = frames.wrapping_add(1);
+        }
+        self.frames_at_last = *frames;
+        let missing = match arrival.order {
+            Order::First => 0,
+            Order::Newest { missing } => missing,
+            Order::Restart => {
+                self.nacks.clear();
+                1
+            }
+            Order::Late => {
+                self.nacks.note_received(now, arrival.seq, packet.rtx);
+                return Ok(arrival);
+            }
+        };
+        if nack && self.nacks.note_gap(now, arrival.seq, missing) == Repair::Hopeless {
+            self.want_keyframe();
+        }
+        Ok(arrival)
+    }
+
+    /// A key frame is asked for as soon as the throttle allows. An encoding that no packet came of
+    /// begins with one anyway.
+    pub(super) fn want_keyframe(&mut self) {
+        if self.kind == MediaKind::Video && self.rx.ssrc().is_some() {
+            self.keyframes.want();
+        }
+    }
+
+    /// A packet arrived at which decoding can start. Whether it is the first of its key frame.
+    pub(super) fn note_keyframe(&mut self, rtp_time: RtpTime) -> bool {
+        self.keyframes.note_keyframe();
+        self.keyframe_time.replace(rtp_time) != Some(rtp_time)
+    }
+
+    pub(super) fn due_keyframe_request(&mut self, now: Timestamp) -> Option<KeyframeRequest> {
+        let ssrc = self.rx.ssrc()?;
+        let spatial = self.spatial;
+        self.keyframes
+            .take_due(now)
+            .then_some(KeyframeRequest { spatial, ssrc })
+    }
+
+    /// Whether the publisher still sends it. `frames` counts the frames of the whole track.
+    pub(super) fn is_live(&self, now: Timestamp, frames: u32) -> bool {
+        let Some(last_at) = self.rx.last_at() else {
+            return false;
+        };
+        let silence = now.since(last_at);
+        let frames_of_others = frames.wrapping_sub(self.frames_at_last);
+        silence < SILENCE || (silence < SILENCE_MAX && frames_of_others < SILENCE_FRAMES)
+    }
+
+    /// What was added since the last call.
+    pub(super) fn take_totals(&mut self) -> Totals {
+        let before = self.reported;
+        // What is still asked for may yet come. A repair after that makes the sum smaller; it is
+        // then told as none lost, until new losses exceed it.
+        let lost = self
+            .rx
+            .lost()
+            .saturating_sub(self.nacks.missing_count() as u64);
+        self.reported = Totals {
+            packets: self.rx.packets(),
+            bytes: self.rx.bytes(),
+            lost: before.lost.max(lost),
+        };
+        Totals {
+            packets: self.reported.packets - before.packets,
+            bytes: self.reported.bytes - before.bytes,
+            lost: self.reported.lost - before.lost,
+        }
+    }
+}
