@@ -13,7 +13,7 @@ use super::mapping;
 use super::plan::{LocalTransport, MediaPlan, ReceivePlan, SendPlan, SessionLines};
 use super::remote::{Feedback, RemoteCodec, RemoteDescription, RemoteMedia, Section, Setup};
 use super::write::{
-    self, CodecLines, OpusWishes, PORT_DISCARD, Role, SectionWriter, fmtp, media_name,
+    self, CodecLines, OpusFmtp, PORT_DISCARD, Role, SectionWriter, fmtp, media_name,
 };
 
 /// A published track as its answer settled it.
@@ -93,11 +93,12 @@ pub fn answer(
         return Err(SdpError::DtlsRole);
     }
     let mut answer = Answer::default();
+    let opus = opus_of_first(offer, plans);
     let mut medias = Vec::with_capacity(plans.len());
     let mut mids: Vec<&str> = Vec::new();
     for (media, plan) in offer.media.iter().zip(plans) {
         let tagged = mids.is_empty();
-        match answer.section(media, plan, local, tagged) {
+        match answer.section(media, plan, local, tagged, opus) {
             Some(section) => {
                 medias.push(section);
                 mids.push(media.mid.as_str());
@@ -120,6 +121,7 @@ impl Answer {
         plan: &MediaPlan,
         local: &LocalTransport,
         tagged: bool,
+        opus: OpusFmtp,
     ) -> Option<Media> {
         let usable = media.bundled && !media.rejected;
         let Some(kind) = media.kind.media() else {
@@ -128,13 +130,13 @@ impl Answer {
         };
         let settled = match plan {
             MediaPlan::Receive(plan) => self.receive(media, plan, usable),
-            MediaPlan::Send(plan) => self.send(media, plan, usable),
+            MediaPlan::Send(plan) => self.send(media, plan, usable, opus),
             MediaPlan::Inactive | MediaPlan::Data => None,
         };
         if !usable || media.codecs.is_empty() {
             return None;
         }
-        let settled = settled.unwrap_or_else(|| inactive(media, kind));
+        let settled = settled.unwrap_or_else(|| inactive(media, kind, opus));
         let mut section = SectionWriter::new(
             media_name(kind),
             PORT_DISCARD,
@@ -144,7 +146,14 @@ impl Answer {
         section.transport(local, Role::Answer, tagged);
         section.property(settled.direction);
         section.rtp_mux();
-        section.extensions(&settled.ext_ids);
+        if media.ext_mixed {
+            section.property("extmap-allow-mixed");
+        }
+        section.extensions(
+            &settled.ext_ids,
+            &media.send_ext_ids,
+            &media.receive_ext_ids,
+        );
         for codec in &settled.codecs {
             section.codec(codec);
         }
@@ -165,21 +174,23 @@ impl Answer {
         if !usable || !media.direction.sends() {
             return None;
         }
-        let accepted = accepted_codecs(media, plan);
+        let mut accepted = accepted_codecs(media, plan);
         if accepted.is_empty() {
             self.refused.push(plan.track);
             return None;
         }
+        if kind == MediaKind::Audio {
+            // RFC 4585 §4.2 allows an answer no feedback that was not offered. Browsers offer no
+            // NACK for audio, yet answer NACKs if the answer has it; LiveKit relies on that.
+            for codec in &mut accepted {
+                codec.feedback.nack = true;
+            }
+        }
         let ours = receive_feedback(kind);
-        let wishes = OpusWishes {
-            dtx: plan.dtx,
-            stereo: plan.stereo,
-            sprop_stereo: false,
-        };
         let (encodings, rids) = encodings(media, &plan.rids);
         let ids = match kind {
-            MediaKind::Audio => select(&media.ext_ids, RECEIVE_AUDIO),
-            MediaKind::Video => select(&media.ext_ids, RECEIVE_VIDEO),
+            MediaKind::Audio => select(&media.send_ext_ids, RECEIVE_AUDIO),
+            MediaKind::Video => select(&media.send_ext_ids, RECEIVE_VIDEO),
         };
         let codecs: Vec<PublishedCodec> = accepted.iter().map(published).collect();
         self.receive.push(Received {
@@ -198,7 +209,7 @@ impl Answer {
         });
         Some(Settled {
             direction: "recvonly",
-            codecs: lines(&accepted, ours, wishes),
+            codecs: lines(&accepted, ours, opus_of(plan)),
             ext_ids: ids,
             rids,
             source: None,
@@ -210,6 +221,7 @@ impl Answer {
         media: &RemoteMedia,
         plan: &'p SendPlan,
         usable: bool,
+        opus: OpusFmtp,
     ) -> Option<Settled<'p>> {
         if !usable || !media.direction.receives() || media.kind.media() != Some(plan.kind) {
             self.unplaced.push(plan.down);
@@ -221,21 +233,17 @@ impl Answer {
         };
         let ours = send_feedback(plan.kind, &mapped.used);
         let ext_ids = match plan.kind {
-            MediaKind::Audio => select(&media.ext_ids, SEND_AUDIO),
-            MediaKind::Video => select(&media.ext_ids, SEND_VIDEO),
+            MediaKind::Audio => select(&media.receive_ext_ids, SEND_AUDIO),
+            MediaKind::Video => select(&media.receive_ext_ids, SEND_VIDEO),
         };
         let config = down_config(plan, media.mid, &mapped, ours, ext_ids);
         let rtx = config.rtx_ssrc.is_some();
         self.send.push(config);
         self.mid_to_track.push((media.mid, plan.track_sid.clone()));
-        let wishes = OpusWishes {
-            sprop_stereo: plan.stereo,
-            ..OpusWishes::default()
-        };
         Some(Settled {
             direction: "sendonly",
-            codecs: lines(&mapped.used, ours, wishes),
-            ext_ids,
+            codecs: lines(&mapped.used, ours, opus),
+            ext_ids: kept_ext_ids(media, plan.kind),
             rids: Vec::new(),
             source: Some((plan, rtx)),
         })
@@ -274,11 +282,11 @@ fn data_section(media: &RemoteMedia, local: &LocalTransport, tagged: bool) -> Me
 }
 
 /// Kept open for later: everything the two of us know, nothing flows.
-fn inactive<'p>(media: &RemoteMedia, kind: MediaKind) -> Settled<'p> {
+fn inactive<'p>(media: &RemoteMedia, kind: MediaKind, opus: OpusFmtp) -> Settled<'p> {
     Settled {
         direction: "inactive",
-        codecs: lines(&media.codecs, receive_feedback(kind), OpusWishes::default()),
-        ext_ids: select(&media.ext_ids, &[ExtKind::Mid]),
+        codecs: lines(&media.codecs, receive_feedback(kind), opus),
+        ext_ids: kept_ext_ids(media, kind),
         rids: Vec::new(),
         source: None,
     }
@@ -433,21 +441,63 @@ pub(super) fn send_feedback(kind: MediaKind, codecs: &[RemoteCodec]) -> Feedback
 }
 
 /// The lines of formats of the client, with the feedback that both sides know (RFC 4585 §4.2).
-fn lines(codecs: &[RemoteCodec], ours: Feedback, wishes: OpusWishes) -> Vec<CodecLines> {
+fn lines(codecs: &[RemoteCodec], ours: Feedback, opus: OpusFmtp) -> Vec<CodecLines> {
     let opus_pt = codecs
         .iter()
         .find(|codec| codec.codec == Codec::Opus)
         .map_or(Pt(0), |codec| codec.pt);
     codecs
         .iter()
-        .map(|codec| CodecLines {
-            pt: codec.pt,
-            rtx_pt: codec.rtx_pt,
-            codec: codec.codec,
-            fmtp: fmtp(codec.codec, codec.profile, wishes, opus_pt),
-            feedback: codec.feedback.and(ours),
+        .map(|codec| {
+            let mut fmtp = fmtp(codec.codec, codec.profile, opus, opus_pt);
+            if let Some(kbps) = codec.start_bitrate_kbps {
+                let separator = if fmtp.is_empty() { "" } else { ";" };
+                fmtp = format!("{fmtp}{separator}x-google-start-bitrate={kbps}");
+            }
+            CodecLines {
+                pt: codec.pt,
+                rtx_pt: codec.rtx_pt,
+                codec: codec.codec,
+                fmtp,
+                feedback: codec.feedback.and(ours),
+            }
         })
         .collect()
+}
+
+/// RFC 8843 §9.1.1: one payload type, one `a=fmtp`. The numbers are the client's, so that m-lines
+/// on which it does not publish repeat what the first publication was asked.
+fn opus_of_first(offer: &RemoteDescription, plans: &[MediaPlan]) -> OpusFmtp {
+    offer
+        .media
+        .iter()
+        .zip(plans)
+        .find_map(|(media, plan)| match plan {
+            MediaPlan::Receive(plan) if media.kind == Section::Audio => Some(opus_of(plan)),
+            _ => None,
+        })
+        .unwrap_or_default()
+}
+
+const fn opus_of(plan: &ReceivePlan) -> OpusFmtp {
+    OpusFmtp {
+        dtx: plan.dtx,
+        stereo: plan.stereo,
+        sprop_stereo: false,
+    }
+}
+
+/// All that any m-line of the kind may need. Once an answer leaves an extension out, Chromium offers
+/// it on no new m-line either: without the rid accepted on m-lines that receive, a client with one
+/// connection could not publish simulcast afterwards.
+fn kept_ext_ids(media: &RemoteMedia, kind: MediaKind) -> ExtIds {
+    let wanted = match kind {
+        MediaKind::Audio => [RECEIVE_AUDIO, SEND_AUDIO],
+        MediaKind::Video => [RECEIVE_VIDEO, SEND_VIDEO],
+    };
+    let mut offered = media.send_ext_ids;
+    offered.merge(&media.receive_ext_ids);
+    select(&offered, &wanted.concat())
 }
 
 fn select(offered: &ExtIds, wanted: &[ExtKind]) -> ExtIds {

@@ -131,6 +131,11 @@ const fn h264(idc: u8, iop: u8, level: u8, packetization_mode: u8) -> Profile {
     }
 }
 
+/// Opus of a stereo track, and RED over it: their `a=fmtp` differs, hence their number has to.
+/// libwebrtc warns of one number with two meanings, and has a switch that makes it an error.
+const OWN_STEREO: [(Codec, OwnFormat); 2] =
+    [(Codec::Opus, own_audio(110)), (Codec::Red, own_audio(62))];
+
 /// The numbers that LiveKit uses, and free ones for profiles it never offers. None lies in 64..=95,
 /// which RTCP needs when multiplexed (RFC 5761 §4).
 const OWN_FORMATS: [(Codec, OwnFormat); 23] = [
@@ -162,9 +167,11 @@ const OWN_FORMATS: [(Codec, OwnFormat); 23] = [
 /// The format we offer for what a publisher sends; none for a profile we have no number for. A
 /// stream's level is not repeated: it would give one payload type two meanings, and says nothing
 /// to a receiver that may send another level than it receives (`level-asymmetry-allowed`).
-pub(super) fn own_format(codec: Codec, profile: Profile) -> Option<OwnFormat> {
-    OWN_FORMATS
+pub(super) fn own_format(codec: Codec, profile: Profile, stereo: bool) -> Option<OwnFormat> {
+    let special: &[_] = if stereo { &OWN_STEREO } else { &[] };
+    special
         .iter()
+        .chain(&OWN_FORMATS)
         .filter(|(own, _)| *own == codec)
         .map(|(_, format)| *format)
         .find(|format| format.profile.decodes(profile) == Some(super::profile::Fit::Same))
@@ -201,7 +208,7 @@ mod tests {
     #[test]
     fn own_payload_types_are_unique_and_legal() {
         let mut used = std::collections::HashSet::new();
-        for (_, format) in &OWN_FORMATS {
+        for (_, format) in OWN_FORMATS.iter().chain(&OWN_STEREO) {
             for pt in [Some(format.pt), format.rtx_pt].into_iter().flatten() {
                 assert!(used.insert(pt), "payload type {pt} twice");
                 assert!(pt.0 < 64 || (96..=127).contains(&pt.0));
@@ -213,7 +220,7 @@ mod tests {
     fn level_does_not_choose_the_number() {
         let level_4 = h264(0x42, 0xc0, 0x28, 1);
         assert_eq!(
-            own_format(Codec::H264, level_4).map(|format| format.pt),
+            own_format(Codec::H264, level_4, false).map(|format| format.pt),
             Some(Pt(108))
         );
     }

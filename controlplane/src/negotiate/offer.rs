@@ -16,7 +16,7 @@ use super::plan::{LocalTransport, SendPlan, SessionLines};
 use super::profile::Profile;
 use super::remote::{Feedback, RemoteCodec, RemoteDescription, RemoteMedia, Setup};
 use super::write::{
-    self, CodecLines, OpusWishes, PORT_DISCARD, Role, SectionWriter, fmtp, media_name,
+    self, CodecLines, OpusFmtp, PORT_DISCARD, Role, SectionWriter, fmtp, media_name,
 };
 
 const DATA_MID: &str = "0";
@@ -260,14 +260,15 @@ impl OfferedSection {
             "inactive"
         });
         writer.rtp_mux();
-        writer.extensions(&own_ext_ids(kind));
+        let ext_ids = own_ext_ids(kind);
+        writer.extensions(&ext_ids, &ext_ids, &ext_ids);
         let feedback = feedback(kind, &formats);
-        let wishes = OpusWishes {
+        let opus = OpusFmtp {
             sprop_stereo: plan.is_some_and(|plan| plan.stereo),
-            ..OpusWishes::default()
+            ..OpusFmtp::default()
         };
-        for (codec, format) in &formats {
-            writer.codec(&codec_lines(*codec, format, feedback, wishes));
+        for lines in codec_lines(&formats, feedback, opus) {
+            writer.codec(&lines);
         }
         if let Some(plan) = plan {
             let rtx = formats.iter().any(|(_, format)| format.rtx_pt.is_some());
@@ -291,9 +292,10 @@ impl OfferedSection {
     fn formats(&self) -> Vec<(Codec, OwnFormat)> {
         let mut formats = Vec::new();
         if let State::Active(active) = &self.state {
-            formats.extend(mapping::sent(&active.plan.source).filter_map(|codec| {
-                let codec = (codec.up.codec, codec.profile);
-                own_format(codec.0, codec.1).map(|format| (codec.0, format))
+            let stereo = active.plan.stereo;
+            formats.extend(mapping::sent(&active.plan.source).filter_map(|sent| {
+                let codec = sent.up.codec;
+                Some((codec, own_format(codec, sent.profile, stereo)?))
             }));
         }
         if formats.is_empty() {
@@ -301,7 +303,7 @@ impl OfferedSection {
                 MediaKind::Audio => Codec::Opus,
                 MediaKind::Video => Codec::Vp8,
             };
-            formats.extend(own_format(common, Profile::Only).map(|format| (common, format)));
+            formats.extend(own_format(common, Profile::Only, false).map(|format| (common, format)));
         }
         formats
     }
@@ -353,7 +355,8 @@ impl Active {
         let own = own_ext_ids(kind);
         for ext in ExtKind::ALL {
             // RFC 8285 §6: an accepted extension keeps the offer's id.
-            if let Some(id) = own.id(ext).filter(|id| media.ext_ids.id(ext) == Some(*id)) {
+            let accepted = media.receive_ext_ids.id(ext);
+            if let Some(id) = own.id(ext).filter(|id| accepted == Some(*id)) {
                 ext_ids.set(ext, id);
             }
         }
@@ -414,23 +417,26 @@ fn feedback(kind: MediaKind, formats: &[(Codec, OwnFormat)]) -> Feedback {
             profile: format.profile,
             rtx_pt: format.rtx_pt,
             feedback: Feedback::default(),
+            start_bitrate_kbps: None,
         })
         .collect();
     send_feedback(kind, &codecs)
 }
 
 fn codec_lines(
-    codec: Codec,
-    format: &OwnFormat,
+    formats: &[(Codec, OwnFormat)],
     feedback: Feedback,
-    wishes: OpusWishes,
-) -> CodecLines {
-    let opus_pt = own_format(Codec::Opus, Profile::Only).map_or(Pt(0), |opus| opus.pt);
-    CodecLines {
+    opus: OpusFmtp,
+) -> impl Iterator<Item = CodecLines> {
+    let opus_pt = formats
+        .iter()
+        .find(|(codec, _)| *codec == Codec::Opus)
+        .map_or(Pt(0), |(_, format)| format.pt);
+    formats.iter().map(move |(codec, format)| CodecLines {
         pt: format.pt,
         rtx_pt: format.rtx_pt,
-        codec,
-        fmtp: fmtp(codec, format.profile, wishes, opus_pt),
+        codec: *codec,
+        fmtp: fmtp(*codec, format.profile, opus, opus_pt),
         feedback,
-    }
+    })
 }

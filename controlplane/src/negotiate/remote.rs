@@ -85,6 +85,9 @@ pub struct RemoteCodec {
     /// Payload type of its retransmissions (RFC 4588 §8.6, `apt`).
     pub rtx_pt: Option<Pt>,
     pub feedback: Feedback,
+    /// `x-google-start-bitrate`, which LiveKit's client writes into its offer. libwebrtc heeds it
+    /// in the answer.
+    pub start_bitrate_kbps: Option<u32>,
 }
 
 /// `a=msid` (RFC 8830).
@@ -109,7 +112,12 @@ pub struct RemoteMedia {
     pub msid: Option<Msid>,
     /// In the order of the m-line; formats we cannot forward are left out.
     pub codecs: Vec<RemoteCodec>,
-    pub ext_ids: ExtIds,
+    /// Header extensions that the peer may send, and that it can receive: `a=extmap` may have a
+    /// direction (RFC 8285 §5).
+    pub send_ext_ids: ExtIds,
+    pub receive_ext_ids: ExtIds,
+    /// Two forms of header extensions may be mixed (RFC 8285 §6).
+    pub ext_mixed: bool,
     /// Simulcast encodings that the peer sends, in its order (RFC 8853); empty without simulcast.
     pub send_rids: Vec<Rid>,
     /// In the order of their first line, those of retransmissions included.
@@ -131,7 +139,7 @@ pub struct RemoteDescription {
     pub fingerprint: Fingerprint,
     pub setup: Setup,
     pub ice_lite: bool,
-    /// Two forms of header extensions may be mixed (RFC 8285 §6).
+    /// As in [`RemoteMedia`], for all m-lines.
     pub ext_mixed: bool,
     /// There is a BUNDLE group.
     pub grouped: bool,
@@ -174,8 +182,7 @@ impl RemoteDescription {
             fingerprint: fingerprint(transport)?,
             setup: setup(transport)?,
             ice_lite: has(&session.attributes, "ice-lite"),
-            ext_mixed: has(&session.attributes, "extmap-allow-mixed")
-                || has(own, "extmap-allow-mixed"),
+            ext_mixed: has(&session.attributes, "extmap-allow-mixed"),
             grouped: groups.iter().any(|group| !group.is_empty()),
             media,
         })
@@ -185,7 +192,7 @@ impl RemoteDescription {
     pub fn receive_ext_ids(&self) -> ExtIds {
         let mut all = ExtIds::default();
         for media in &self.media {
-            all.merge(&media.ext_ids);
+            all.merge(&media.send_ext_ids);
         }
         all
     }

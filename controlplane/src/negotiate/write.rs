@@ -142,11 +142,19 @@ impl SectionWriter {
         self.property("rtcp-rsize");
     }
 
-    pub(super) fn extensions(&mut self, ids: &ExtIds) {
+    /// Of an extension that the peer sends only, or receives only, ours is the other half
+    /// (RFC 8285 §6).
+    pub(super) fn extensions(&mut self, ids: &ExtIds, peer_sends: &ExtIds, peer_receives: &ExtIds) {
         for kind in ExtKind::ALL {
-            if let Some(id) = ids.id(kind) {
-                self.value("extmap", format!("{id} {}", kind.uri()));
-            }
+            let Some(id) = ids.id(kind) else {
+                continue;
+            };
+            let way = match (peer_sends.id(kind), peer_receives.id(kind)) {
+                (Some(_), None) => "/recvonly",
+                (None, Some(_)) => "/sendonly",
+                _ => "",
+            };
+            self.value("extmap", format!("{id}{way} {}", kind.uri()));
         }
     }
 
@@ -229,27 +237,30 @@ pub(super) struct CodecLines {
     pub(super) feedback: Feedback,
 }
 
-/// What we ask of an Opus sender, beside what every one gets.
+/// What an `a=fmtp` of Opus says beside what each one says.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct OpusWishes {
+pub(super) struct OpusFmtp {
+    /// We ask the sender to be silent in silence.
     pub(super) dtx: bool,
+    /// We ask for two channels.
     pub(super) stereo: bool,
+    /// We send two channels.
     pub(super) sprop_stereo: bool,
 }
 
 /// The value of `a=fmtp`. `opus_pt` is what RED wraps.
-pub(super) fn fmtp(codec: Codec, profile: Profile, wishes: OpusWishes, opus_pt: Pt) -> String {
+pub(super) fn fmtp(codec: Codec, profile: Profile, opus: OpusFmtp, opus_pt: Pt) -> String {
     match codec {
         Codec::Opus => {
             let mut text = "minptime=10;useinbandfec=1".to_owned();
-            if wishes.dtx {
+            if opus.dtx {
                 text.push_str(";usedtx=1");
             }
-            if wishes.stereo {
-                // LiveKit's bitrate, the most that Opus defines (RFC 6716 §2.1.1).
+            if opus.stereo {
+                // LiveKit's bitrate, the most that Opus has (RFC 6716 §2.1.1).
                 text.push_str(";stereo=1;maxaveragebitrate=510000");
             }
-            if wishes.sprop_stereo {
+            if opus.sprop_stereo {
                 text.push_str(";sprop-stereo=1");
             }
             text

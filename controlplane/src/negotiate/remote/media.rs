@@ -38,7 +38,9 @@ pub(super) fn parse(section: &Media, default: Direction) -> Result<RemoteMedia, 
         codecs: kind
             .media()
             .map_or_else(Vec::new, |media| lines.formats.codecs(media, &section.fmt)),
-        ext_ids: lines.ext_ids,
+        send_ext_ids: lines.send_ext_ids,
+        receive_ext_ids: lines.receive_ext_ids,
+        ext_mixed: lines.ext_mixed,
         send_rids: simulcast_rids(lines.simulcast_send, &lines.send_rids),
         ssrcs: lines.ssrcs,
         rtx_ssrcs: lines.rtx_ssrcs,
@@ -81,7 +83,9 @@ struct Lines<'a> {
     msid: Option<Msid>,
     ssrc_msid: Option<Msid>,
     formats: Formats<'a>,
-    ext_ids: ExtIds,
+    send_ext_ids: ExtIds,
+    receive_ext_ids: ExtIds,
+    ext_mixed: bool,
     send_rids: Vec<Rid>,
     simulcast_send: Option<&'a str>,
     ssrcs: Vec<Ssrc>,
@@ -102,6 +106,7 @@ impl<'a> Lines<'a> {
             "fmtp" => self.formats.fmtp(value),
             "rtcp-fb" => self.formats.rtcp_fb(value),
             "extmap" => self.extmap(value),
+            "extmap-allow-mixed" => self.ext_mixed = true,
             "rid" => self.rid(value),
             "simulcast" => self.simulcast_send = simulcast_send(value).or(self.simulcast_send),
             "ssrc" => self.ssrc(value),
@@ -115,15 +120,19 @@ impl<'a> Lines<'a> {
     /// `<id>["/"<direction>] <uri> [attributes]` (RFC 8285 §8).
     fn extmap(&mut self, value: &str) {
         let mut parts = value.split_ascii_whitespace();
-        let id = parts
-            .next()
-            .and_then(|id| id.split('/').next())
-            .and_then(|id| id.parse::<u8>().ok());
-        let kind = parts.next().and_then(ExtKind::from_uri);
-        if let (Some(id), Some(kind)) = (id, kind)
-            && self.ext_ids.id(kind).is_none()
-        {
-            self.ext_ids.set(kind, id);
+        let (Some(id), Some(kind)) = (parts.next(), parts.next().and_then(ExtKind::from_uri))
+        else {
+            return;
+        };
+        let (id, way) = id.split_once('/').unwrap_or((id, "sendrecv"));
+        let Ok(id) = id.parse::<u8>() else {
+            return;
+        };
+        if matches!(way, "sendrecv" | "sendonly") && self.send_ext_ids.id(kind).is_none() {
+            self.send_ext_ids.set(kind, id);
+        }
+        if matches!(way, "sendrecv" | "recvonly") && self.receive_ext_ids.id(kind).is_none() {
+            self.receive_ext_ids.set(kind, id);
         }
     }
 
@@ -297,6 +306,7 @@ impl<'a> Formats<'a> {
                     .find(|(_, media)| *media == pt)
                     .map(|(rtx, _)| *rtx),
                 feedback,
+                start_bitrate_kbps: fmtp_param(self.fmtp_of(pt), "x-google-start-bitrate"),
             });
         }
         codecs.retain(|codec| codec.profile.is_known());
@@ -341,10 +351,8 @@ impl<'a> Formats<'a> {
         if !name.eq_ignore_ascii_case("rtx/") {
             return None;
         }
-        self.fmtp_of(pt)
-            .split(';')
-            .find_map(|pair| pair.trim().strip_prefix("apt="))
-            .and_then(parse_pt)
+        let apt = fmtp_param(self.fmtp_of(pt), "apt")?;
+        u8::try_from(apt).ok().filter(|apt| *apt < 128).map(Pt)
     }
 }
 
@@ -379,6 +387,13 @@ impl Feedback {
         self.pli |= other.pli;
         self.fir |= other.fir;
     }
+}
+
+fn fmtp_param(fmtp: &str, name: &str) -> Option<u32> {
+    fmtp.split(';')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| key.trim() == name)
+        .and_then(|(_, value)| value.trim().parse().ok())
 }
 
 fn parse_pt(text: &str) -> Option<Pt> {
