@@ -16,6 +16,8 @@ mod offer;
 mod plan;
 mod profile;
 mod remote;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use answer::{Answer, Received, answer};
