@@ -2,5 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
-pub mod negotiate;
 pub mod config;
+pub mod negotiate;
