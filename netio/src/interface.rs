@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use millrace_shared::ice::Tuple;
+
 /// A received UDP payload and where it came from. Valid until the next one is asked for.
 #[derive(Debug)]
 pub struct Datagram<'a> {
@@ -18,21 +20,12 @@ pub struct Datagram<'a> {
 
 impl Datagram<'_> {
     /// The way a reply takes.
-    pub fn path(&self) -> Path {
-        Path {
+    pub fn tuple(&self) -> Tuple {
+        Tuple {
             local: self.local,
             remote: self.remote,
         }
     }
-}
-
-/// Where to send, and from which of our addresses. Pinning the source makes replies leave from the
-/// address the peer used, which a host with several addresses would otherwise choose by route.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Path {
-    /// Port and family choose the socket. An unspecified address leaves the source to the kernel.
-    pub local: SocketAddr,
-    pub remote: SocketAddr,
 }
 
 /// A caller's memory of the train it last appended to, one per destination. It names the train by
@@ -69,11 +62,13 @@ pub trait Receive {
 pub trait Transmit {
     /// Room for a datagram of exactly `len` bytes to `path`, to be filled before the next call;
     /// what it holds until then is undefined. It joins the train that `hint` remembers when it
-    /// fits, otherwise it opens a new one. Datagrams reserved with one hint leave in order.
+    /// fits, otherwise it opens a new one. The source address is pinned to `path.local`, which a
+    /// host with several addresses would otherwise choose by route; an unspecified one leaves it
+    /// to the kernel. Datagrams reserved with one hint leave in order.
     ///
     /// `None`, counted, when the arena is full even after a submission, or when no socket serves
     /// `path.local`.
-    fn reserve(&mut self, path: &Path, hint: &mut TrainHint, len: usize) -> Option<&mut [u8]>;
+    fn reserve(&mut self, path: &Tuple, hint: &mut TrainHint, len: usize) -> Option<&mut [u8]>;
 }
 
 /// The network of one thread.

@@ -10,6 +10,7 @@
 mod address;
 mod batch;
 mod buffers;
+mod cpu;
 mod doorbell;
 mod interface;
 mod interfaces;
@@ -23,10 +24,11 @@ mod socket;
 mod sys;
 mod train;
 
+pub use cpu::{allowed_cpus, pin_to_cpu, ring_allowed};
 pub use doorbell::Doorbell;
 pub use interface::{
-    Datagram, NetCounters, NetIo, Path, Receive, ReceiveCounters, SendCounters, SendErrors,
-    TrainHint, Transmit,
+    Datagram, NetCounters, NetIo, Receive, ReceiveCounters, SendCounters, SendErrors, TrainHint,
+    Transmit,
 };
 pub use interfaces::local_addresses;
 pub use open::{Backend, BackendFacts, Config, OpenError, open};

@@ -6,11 +6,13 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use millrace_shared::ice::Tuple;
+
 use crate::address::{decode_local, decode_name};
 use crate::batch::{ReceiveBatch, SendBatch};
 use crate::doorbell::Doorbell;
 use crate::interface::{
-    Datagram, NetCounters, NetIo, Path, Receive, ReceiveCounters, TrainHint, Transmit,
+    Datagram, NetCounters, NetIo, Receive, ReceiveCounters, TrainHint, Transmit,
 };
 use crate::open::Config;
 use crate::outbox::{self, Flush, Outbox};
@@ -266,7 +268,7 @@ impl Flush for MmsgTx {
 }
 
 impl Transmit for MmsgTx {
-    fn reserve(&mut self, path: &Path, hint: &mut TrainHint, len: usize) -> Option<&mut [u8]> {
+    fn reserve(&mut self, path: &Tuple, hint: &mut TrainHint, len: usize) -> Option<&mut [u8]> {
         outbox::reserve(self, path, hint, len)
     }
 }

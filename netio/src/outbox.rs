@@ -5,7 +5,9 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use crate::interface::{Path, SendCounters, TrainHint};
+use millrace_shared::ice::Tuple;
+
+use crate::interface::{SendCounters, TrainHint};
 use crate::open::Config;
 use crate::socket::Socket;
 use crate::train::{Ready, Trains};
@@ -31,7 +33,7 @@ pub(crate) trait Flush {
 /// [`crate::Transmit::reserve`] for both backends.
 pub(crate) fn reserve<'a>(
     tx: &'a mut impl Flush,
-    path: &Path,
+    path: &Tuple,
     hint: &mut TrainHint,
     len: usize,
 ) -> Option<&'a mut [u8]> {
@@ -84,7 +86,7 @@ impl Outbox {
         self.trains.release(index);
     }
 
-    fn socket_for(&mut self, path: &Path) -> Option<u16> {
+    fn socket_for(&mut self, path: &Tuple) -> Option<u16> {
         let found = self.sockets.iter().position(|socket| {
             socket.serves(&path.local) && path.local.is_ipv4() == path.remote.is_ipv4()
         });
@@ -101,7 +103,7 @@ impl Outbox {
     fn open(
         &mut self,
         socket: u16,
-        path: &Path,
+        path: &Tuple,
         len: usize,
     ) -> Option<(crate::train::Place, TrainHint)> {
         let packets_max = if self.gso_refusals.contains(path.remote.ip()) {

@@ -7,11 +7,13 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use millrace_shared::ice::Tuple;
+
 use crate::address::{CONTROL_LEN, NAME_LEN, decode_local, decode_name};
 use crate::buffers::{Buffers, Filled};
 use crate::doorbell::Doorbell;
 use crate::interface::{
-    Datagram, NetCounters, NetIo, Path, Receive, ReceiveCounters, TrainHint, Transmit,
+    Datagram, NetCounters, NetIo, Receive, ReceiveCounters, TrainHint, Transmit,
 };
 use crate::open::Config;
 use crate::outbox::{self, Flush, Outbox};
@@ -368,7 +370,7 @@ impl Flush for RingTx {
 }
 
 impl Transmit for RingTx {
-    fn reserve(&mut self, path: &Path, hint: &mut TrainHint, len: usize) -> Option<&mut [u8]> {
+    fn reserve(&mut self, path: &Tuple, hint: &mut TrainHint, len: usize) -> Option<&mut [u8]> {
         outbox::reserve(self, path, hint, len)
     }
 }

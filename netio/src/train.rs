@@ -7,8 +7,10 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
+use millrace_shared::ice::Tuple;
+
 use crate::address::{CONTROL_LEN, NAME_LEN, encode_control, encode_name};
-use crate::interface::{Path, TrainHint};
+use crate::interface::TrainHint;
 use crate::memory::Mapping;
 use crate::sys::last_errno;
 
@@ -48,7 +50,7 @@ pub(crate) struct Train {
     state: State,
     /// Never 0, which is the generation of hints that name no train.
     generation: u32,
-    path: Path,
+    path: Tuple,
     pub(crate) socket: u16,
     pub(crate) len: usize,
     segment_len: usize,
@@ -92,7 +94,7 @@ impl Trains {
         let train = Train {
             state: State::Free,
             generation: 1,
-            path: Path {
+            path: Tuple {
                 local: unspecified,
                 remote: unspecified,
             },
@@ -142,7 +144,7 @@ impl Trains {
     }
 
     /// Appends to the train that `hint` names, if that is still open, goes to `path` and fits.
-    pub(crate) fn join(&mut self, path: &Path, hint: TrainHint, len: usize) -> Option<Place> {
+    pub(crate) fn join(&mut self, path: &Tuple, hint: TrainHint, len: usize) -> Option<Place> {
         let train = self.trains.get_mut(usize::from(hint.index()))?;
         let fits = train.state == State::Open
             && train.generation == hint.generation()
@@ -171,7 +173,7 @@ impl Trains {
     pub(crate) fn open(
         &mut self,
         socket: u16,
-        path: &Path,
+        path: &Tuple,
         len: usize,
         packets_max: usize,
     ) -> Option<(Place, TrainHint)> {
@@ -344,8 +346,8 @@ impl Trains {
 mod tests {
     use super::*;
 
-    fn path(port: u16) -> Path {
-        Path {
+    fn path(port: u16) -> Tuple {
+        Tuple {
             local: ([127, 0, 0, 1], 1).into(),
             remote: ([127, 0, 0, 1], port).into(),
         }

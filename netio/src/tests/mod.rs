@@ -6,9 +6,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{
-    Backend, BackendFacts, Config, Doorbell, NetIo, OpenError, Path, TrainHint, Transmit, open,
-};
+use millrace_shared::ice::Tuple;
+
+use crate::{Backend, BackendFacts, Config, Doorbell, NetIo, OpenError, TrainHint, Transmit, open};
 
 macro_rules! on_both_backends {
     ($($case:ident),* $(,)?) => {
@@ -53,7 +53,7 @@ struct Node {
 
 #[derive(PartialEq, Eq, Debug)]
 struct Received {
-    path: Path,
+    path: Tuple,
     payload: Vec<u8>,
     truncated: bool,
 }
@@ -82,7 +82,7 @@ impl Node {
             let (rx, _) = self.io.split();
             while let Some(datagram) = rx.receive() {
                 received.push(Received {
-                    path: datagram.path(),
+                    path: datagram.tuple(),
                     payload: datagram.payload.to_vec(),
                     truncated: datagram.truncated,
                 });
@@ -91,9 +91,9 @@ impl Node {
         received
     }
 
-    fn path_to(&self, peer: &UdpSocket) -> Path {
+    fn path_to(&self, peer: &UdpSocket) -> Tuple {
         let remote = peer.local_addr().unwrap();
-        Path {
+        Tuple {
             local: SocketAddr::new(remote.ip(), self.facts.bound[0].port()),
             remote,
         }
@@ -101,7 +101,7 @@ impl Node {
 }
 
 /// Fills a datagram with `mark`; false if there is no room.
-fn send(tx: &mut dyn Transmit, path: &Path, hint: &mut TrainHint, len: usize, mark: u8) -> bool {
+fn send(tx: &mut dyn Transmit, path: &Tuple, hint: &mut TrainHint, len: usize, mark: u8) -> bool {
     let room = tx.reserve(path, hint, len);
     room.map(|bytes| {
         assert_eq!(bytes.len(), len);

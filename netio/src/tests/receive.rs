@@ -23,7 +23,7 @@ fn receives_with_both_addresses(backend: Backend) {
         let peer = peer(if ip == "::1" { ip } else { "127.0.0.1" });
         peer.send_to(b"to you", node.addr(ip)).unwrap();
         let expected = Received {
-            path: Path {
+            path: Tuple {
                 local: node.addr(ip),
                 remote: peer.local_addr().unwrap(),
             },

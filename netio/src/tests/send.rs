@@ -3,6 +3,8 @@
 use std::rc::Rc;
 
 use super::*;
+use millrace_shared::ice::Tuple;
+
 use crate::mmsg::MmsgIo;
 use crate::ring::RingIo;
 use crate::socket::{Socket, SocketOptions};
@@ -162,7 +164,7 @@ fn refused_offload_sends_singly_and_is_remembered(backend: Backend) {
         _ => Box::new(RingIo::new(&config, sockets, doorbell).unwrap()),
     };
     let peer = peer("127.0.0.1");
-    let path = Path {
+    let path = Tuple {
         local,
         remote: peer.local_addr().unwrap(),
     };
@@ -186,7 +188,7 @@ fn send_errors_are_counted_and_do_not_stall(backend: Backend) {
     let mut node = Node::open(&config(backend));
     let peer = peer("127.0.0.1");
     let good = node.path_to(&peer);
-    let broadcast = Path {
+    let broadcast = Tuple {
         local: node.facts.bound[0],
         // EACCES without SO_BROADCAST.
         remote: "255.255.255.255:9".parse().unwrap(),
@@ -212,7 +214,7 @@ fn unserved_paths_are_refused(backend: Backend) {
         (format!("127.0.0.1:{}", port ^ 1), "127.0.0.1:9"),
         (format!("127.0.0.1:{port}"), "[::1]:9"),
     ] {
-        let path = Path {
+        let path = Tuple {
             local: local.parse().unwrap(),
             remote: remote.parse().unwrap(),
         };
