@@ -10,11 +10,12 @@ pub mod ice;
 pub mod ids;
 pub mod limits;
 pub mod link;
-<<<<<<< Updated upstream
 pub mod payload;
+<<<<<<< HEAD
+pub mod sctp;
 =======
 pub mod sctp;
->>>>>>> Stashed changes
+>>>>>>> 170e6d2 (Data channels over SCTP, with what a peer can make us keep bounded)
 pub mod srtp;
 pub mod time;
 pub mod wire;
