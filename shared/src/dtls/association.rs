@@ -262,6 +262,14 @@ impl Dtls {
                     self.attempt_answered = true;
                     return buffer.0.get(..len).map(DtlsOutput::Datagram);
                 }
+                Polled::CloseNotify => {
+                    self.end(State::Over);
+                    return Some(DtlsOutput::Closed);
+                }
+                Polled::Timeout(at) => return self.finish_poll(at),
+                // Closed on the peer's fingerprint, the association gives no keys any more, though
+                // the library may have them ready.
+                _ if self.state == State::Closing => {}
                 Polled::ApplicationData(len) => {
                     return buffer.0.get(..len).map(DtlsOutput::ApplicationData);
                 }
@@ -271,12 +279,7 @@ impl Dtls {
                     return Some(DtlsOutput::Connected);
                 }
                 Polled::Keys(local, remote) => return Some(DtlsOutput::Keys { local, remote }),
-                Polled::CloseNotify => {
-                    self.end(State::Over);
-                    return Some(DtlsOutput::Closed);
-                }
                 Polled::Unusable => {}
-                Polled::Timeout(at) => return self.finish_poll(at),
             }
         }
     }

@@ -377,6 +377,31 @@ fn close_reaches_both_sides() {
     );
 }
 
+/// The caller closes on a wrong fingerprint, while keys may lie ready behind it.
+#[test]
+fn closing_on_the_fingerprint_withholds_the_keys() {
+    let mut pair = Pair::new();
+    let mut buffer = PollBuffer::new();
+    let mut outputs = Vec::new();
+    for _ in 0..4 {
+        for datagram in pair.client.poll() {
+            let _ = pair.server.dtls.receive(pair.now, &datagram);
+        }
+        let mut to_client = Vec::new();
+        while let Some(output) = pair.server.dtls.poll(&mut buffer) {
+            match output {
+                DtlsOutput::Datagram(datagram) => to_client.push(datagram.to_vec()),
+                DtlsOutput::PeerFingerprint(_) => pair.server.dtls.close(pair.now),
+                other => outputs.push(format!("{other:?}")),
+            }
+        }
+        for datagram in to_client {
+            let _ = pair.client.dtls.receive(pair.now, &datagram);
+        }
+    }
+    assert_eq!(outputs, ["Closed"]);
+}
+
 #[test]
 fn an_idle_association_sets_no_timer() {
     let pair = Pair::connected();
