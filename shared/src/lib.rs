@@ -11,11 +11,7 @@ pub mod ids;
 pub mod limits;
 pub mod link;
 pub mod payload;
-<<<<<<< HEAD
 pub mod sctp;
-=======
-pub mod sctp;
->>>>>>> 170e6d2 (Data channels over SCTP, with what a peer can make us keep bounded)
 pub mod srtp;
 pub mod time;
 pub mod wire;

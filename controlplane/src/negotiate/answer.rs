@@ -14,6 +14,7 @@ use super::plan::{LocalTransport, MediaPlan, ReceivePlan, SendPlan, SessionLines
 use super::remote::{Feedback, RemoteCodec, RemoteDescription, RemoteMedia, Section, Setup};
 use super::write::{
     self, CodecLines, OpusFmtp, PORT_DISCARD, Role, SectionWriter, fmtp, media_name,
+    token_or_underscores,
 };
 
 /// A published track as its answer settled it.
@@ -404,7 +405,9 @@ pub(super) fn down_config(
     DownTrackConfig {
         down: plan.down,
         track: plan.track,
+        kind: plan.kind,
         mid,
+        cname: token_or_underscores(&plan.stream_id),
         ssrc: plan.ssrc,
         rtx_ssrc: rtx.then_some(plan.rtx_ssrc),
         pts: mapped.pts.clone(),

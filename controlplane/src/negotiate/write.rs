@@ -297,7 +297,7 @@ fn fingerprint(fingerprint: &Fingerprint) -> String {
 }
 
 /// Stream names are the publisher's free text; a space would end the field (RFC 8830 §2: token).
-fn token_or_underscores(text: &str) -> String {
+pub(super) fn token_or_underscores(text: &str) -> String {
     text.chars()
         .map(|c| match u8::try_from(c) {
             Ok(byte) if is_token_char(byte) => c,

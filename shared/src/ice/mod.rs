@@ -1,6 +1,6 @@
 //! ICE lite (RFC 8445 §2.5): we answer checks and send none. Everything here happens after a
 //! Binding Request was authenticated with our password, so that no stranger creates state.
-#![deny(clippy::indexing_slicing)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -200,7 +200,13 @@ impl Layer {
 pub struct DownTrackConfig {
     pub down: DownTrackId,
     pub track: TrackId,
+    pub kind: MediaKind,
     pub mid: Mid,
+    /// Canonical name of the publisher towards this subscriber (RFC 3550 §6.5.1), as the
+    /// description says it.
+    pub cname: String,
+    /// Never used before on this transport: under one SRTP key a stream that starts anew must not
+    /// repeat packet indices (RFC 3711 §9.1).
     pub ssrc: Ssrc,
     /// Absent where the subscriber did not accept RTX (audio, or no rtx codec).
     pub rtx_ssrc: Option<Ssrc>,
