@@ -25,8 +25,8 @@ pub(super) struct Mapped {
     pub(super) used: Vec<RemoteCodec>,
 }
 
-/// None if the subscriber cannot decode what is sent. RED for a subscriber without RED is mapped to
-/// its Opus: that two payload types lead to one tells the data plane to unwrap.
+/// None if the subscriber cannot decode what is sent. RED for a subscriber without RED, such as
+/// Firefox, is unwrapped to its Opus.
 pub(super) fn map(source: &[PublishedCodec], theirs: &[RemoteCodec]) -> Option<Mapped> {
     let mut mapped = Mapped {
         pts: Vec::new(),
@@ -43,6 +43,7 @@ pub(super) fn map(source: &[PublishedCodec], theirs: &[RemoteCodec]) -> Option<M
                     up: codec.up.pt,
                     down: format.pt,
                     down_rtx: format.rtx_pt,
+                    unwrap_red: codec.up.codec == Codec::Red && format.codec != Codec::Red,
                 });
                 if mapped.used.iter().all(|used| used.pt != format.pt) {
                     mapped.used.push(*format);

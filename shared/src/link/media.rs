@@ -179,6 +179,9 @@ pub struct PtMapping {
     pub down: Pt,
     /// Payload type of retransmissions to the subscriber.
     pub down_rtx: Option<Pt>,
+    /// The publisher sends RED (RFC 2198) and the subscriber has none: only the primary block is
+    /// sent.
+    pub unwrap_red: bool,
 }
 
 /// Highest layer a subscriber may get. Both count from 0; more than exists means the best one.

@@ -315,6 +315,7 @@ fn one_connection_for_chromium() {
         up: Pt(up),
         down: Pt(down),
         down_rtx: rtx.map(Pt),
+        unwrap_red: false,
     };
     assert_eq!(red.pts, [mapping(121, 63, None), mapping(120, 111, None)]);
     assert!(!red.nack && red.rtx_ssrc.is_none());
