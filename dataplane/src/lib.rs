@@ -2,7 +2,23 @@
 //! stage, and stages never call each other.
 #![forbid(unsafe_code)]
 
-pub mod congestion;
-pub mod packet;
-pub mod speakers;
+pub mod demux;
+pub mod transport;
+
 pub mod uptrack;
+
+pub mod router;
+
+pub mod downtrack;
+
+pub mod congestion;
+
+pub mod group;
+pub mod packet;
+pub mod shard;
+pub mod slots;
+pub mod speakers;
+
+mod start;
+
+pub use start::{Backend, Config, Dataplane, StartError, start};

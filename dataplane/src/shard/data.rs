@@ -1,0 +1,204 @@
+//! Data packets: from a member's channel to the channels of the others.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use millrace_netio::Transmit;
+use millrace_shared::drop::DropReason;
+use millrace_shared::limits::DATA_DESTINATIONS_MAX;
+use millrace_shared::link::SendData;
+use millrace_shared::payload::data_packet::{DataPacketView, DataValue, write_user_stamp};
+use millrace_shared::time::Timestamp;
+
+use super::Shard;
+use crate::group::StoredPacket;
+use crate::slots::Slot;
+use crate::transport::channels::ChannelKind;
+
+impl Shard {
+    /// A data packet of a member: checked, stamped with who sent it, handed to its destinations.
+    pub(super) fn receive_data(
+        &mut self,
+        now: Timestamp,
+        sender: Slot,
+        kind: ChannelKind,
+        payload: &[u8],
+        touched: &mut VecDeque<Slot>,
+    ) -> Result<(), DropReason> {
+        self.metrics.data_received += 1;
+        let transport = self
+            .transports
+            .get_mut(sender)
+            .ok_or(DropReason::DataMalformed)?;
+        if !transport.data_publish.allowed {
+            return Err(DropReason::DataForbidden);
+        }
+        let view = DataPacketView::parse(payload).map_err(|_| DropReason::DataMalformed)?;
+        let sequence = view.sequence;
+        if kind == ChannelKind::Reliable && sequence > 0 {
+            // A resuming client sends again what it believes lost.
+            if sequence <= transport.reliable_sequence {
+                return Err(DropReason::DataDuplicate);
+            }
+            transport.reliable_sequence = sequence;
+        }
+        let stamp = DataPacketView::parse(&transport.data_publish.stamp)
+            .map_err(|_| DropReason::DataMalformed)?;
+        let packet = stamped(payload, &view, &stamp, &transport.data_publish.stamp);
+        let (group, label) = (transport.group, transport.label.clone());
+
+        if kind == ChannelKind::Reliable
+            && let Some(group) = self.groups.get_mut(group)
+        {
+            group.replay.push(StoredPacket {
+                at: now,
+                sender_sid: stamp.participant_sid.to_owned(),
+                sender_label: label.clone(),
+                sequence,
+                packet: packet.clone(),
+            });
+        }
+        self.fan_out_data(group, Some(&label), kind, &packet, touched);
+        Ok(())
+    }
+
+    /// Queues `packet` on the channel of every destination, but not the sender's own.
+    fn fan_out_data(
+        &mut self,
+        group: Slot,
+        sender_label: Option<&str>,
+        kind: ChannelKind,
+        packet: &Bytes,
+        touched: &mut VecDeque<Slot>,
+    ) {
+        let Ok(view) = DataPacketView::parse(packet) else {
+            return;
+        };
+        let Some(group) = self.groups.get(group) else {
+            return;
+        };
+        for slot in &group.members {
+            let Some(member) = self.transports.get_mut(*slot) else {
+                continue;
+            };
+            if !member.data_receive
+                || Some(member.label.as_str()) == sender_label
+                || !is_destination(&view, &member.label)
+            {
+                continue;
+            }
+            match member.send_data(kind, packet) {
+                Ok(()) => {
+                    self.metrics.data_sent += 1;
+                    touched.push_back(*slot);
+                }
+                Err(reason) => self.metrics.drops.count(reason),
+            }
+        }
+    }
+
+    /// A data packet of the server itself.
+    pub(super) fn send_server_data(
+        &mut self,
+        now: Timestamp,
+        send: &SendData,
+        tx: &mut dyn Transmit,
+    ) {
+        let Some(group) = self.group_ids.get(&send.group).copied() else {
+            return;
+        };
+        let kind = if send.reliable {
+            ChannelKind::Reliable
+        } else {
+            ChannelKind::Lossy
+        };
+        let mut touched = VecDeque::new();
+        self.fan_out_data(group, None, kind, &send.packet, &mut touched);
+        self.pump_all(now, touched, tx);
+    }
+
+    /// What was sent to the group since `receiver` was added, now that its channel is open.
+    pub(super) fn replay_since_joined(&mut self, now: Timestamp, receiver: Slot) {
+        let Some(transport) = self.transports.get(receiver) else {
+            return;
+        };
+        let joined = transport.added_at;
+        self.replay(now, receiver, |stored| stored.at >= joined);
+    }
+
+    /// What a resuming receiver missed: of each sender it names, the packets after that sequence;
+    /// of the others, everything that is kept.
+    pub(super) fn replay_missed(
+        &mut self,
+        now: Timestamp,
+        receiver: Slot,
+        last_sequences: &[(String, u32)],
+    ) {
+        self.replay(now, receiver, |stored| {
+            last_sequences
+                .iter()
+                .find(|(sid, _)| *sid == stored.sender_sid)
+                .is_none_or(|(_, sequence)| stored.sequence > *sequence)
+        });
+    }
+
+    fn replay(&mut self, now: Timestamp, receiver: Slot, wanted: impl Fn(&StoredPacket) -> bool) {
+        let Some(transport) = self.transports.get_mut(receiver) else {
+            return;
+        };
+        if !transport.data_receive {
+            return;
+        }
+        let Some(group) = self.groups.get(transport.group) else {
+            return;
+        };
+        for stored in group.replay.recent(now) {
+            let ours = stored.sender_label == transport.label;
+            let addressed = DataPacketView::parse(&stored.packet)
+                .is_ok_and(|view| is_destination(&view, &transport.label));
+            if ours || !addressed || !wanted(stored) {
+                continue;
+            }
+            match transport.send_data(ChannelKind::Reliable, &stored.packet) {
+                Ok(()) => self.metrics.data_sent += 1,
+                Err(reason) => self.metrics.drops.count(reason),
+            }
+        }
+    }
+}
+
+/// The packet with who sent it appended. Protobuf: the last value of a field wins, so the stamp
+/// overrides a forged sender; a user packet names its sender a second time inside.
+fn stamped(
+    payload: &[u8],
+    view: &DataPacketView<'_>,
+    stamp: &DataPacketView<'_>,
+    stamp_bytes: &[u8],
+) -> Bytes {
+    let (identity, sid) = (stamp.participant_identity, stamp.participant_sid);
+    // Tags and lengths of a user packet's two fields take at most 16 bytes.
+    let mut packet = vec![0; payload.len() + stamp_bytes.len() + identity.len() + sid.len() + 16];
+    let (head, tail) = packet.split_at_mut(payload.len());
+    head.copy_from_slice(payload);
+    let user_len = match view.value {
+        Some(DataValue::User) => write_user_stamp(tail, identity, sid).unwrap_or(0),
+        _ => 0,
+    };
+    let end = user_len + stamp_bytes.len();
+    tail[user_len..end].copy_from_slice(stamp_bytes);
+    packet.truncate(payload.len() + end);
+    packet.into()
+}
+
+/// Without destinations a packet is for everyone. One that names sids alone, which clients stopped
+/// doing, is for nobody: the data plane knows labels only.
+fn is_destination(view: &DataPacketView<'_>, label: &str) -> bool {
+    let mut destinations = view
+        .destination_identities()
+        .take(DATA_DESTINATIONS_MAX)
+        .peekable();
+    match destinations.peek() {
+        None => view.destination_sids().next().is_none(),
+        Some(_) => destinations.any(|destination| destination == label),
+    }
+}

@@ -1,0 +1,219 @@
+//! What runs a shard: a glommio executor where io_uring is allowed, a plain pinned thread where it
+//! is not. The shard itself knows neither.
+//!
+//! glommio places and pins the executor. The loop parks in netio and never yields to glommio's
+//! reactor: its timers and channels sleep while we park, so nothing here uses them.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use millrace_netio::{Backend, BackendFacts, Config as NetConfig, Doorbell, NetIo};
+use millrace_shared::dtls::Identity;
+use millrace_shared::ids::ShardId;
+use millrace_shared::limits::COMMANDS_QUEUED_MAX;
+use millrace_shared::link::{Command, Event, EventSink, Hello, LocalAddress};
+use millrace_shared::time::{Epoch, Timestamp};
+
+use super::{Shard, ShardSetup};
+use crate::StartError;
+
+/// Longest park: a wake-up of an idle shard once a second feeds its metrics.
+const PARK_MAX: Duration = Duration::from_secs(1);
+
+/// One shard to start.
+#[derive(Debug)]
+pub(crate) struct HostConfig {
+    pub(crate) id: ShardId,
+    pub(crate) cpu: Option<usize>,
+    pub(crate) net: NetConfig,
+    pub(crate) epoch: Epoch,
+    pub(crate) identity: Identity,
+    /// Addresses to advertise, best first.
+    pub(crate) addresses: Vec<LocalAddress>,
+    pub(crate) seed: u64,
+}
+
+/// The way commands take to a shard.
+#[derive(Debug)]
+pub(crate) struct CommandQueue {
+    id: ShardId,
+    commands: Sender<Command>,
+    doorbell: Doorbell,
+}
+
+/// The thread that runs a shard.
+#[derive(Debug)]
+pub(crate) enum Host {
+    Glommio(ExecutorJoinHandle<()>),
+    Plain(JoinHandle<()>),
+}
+
+impl Host {
+    /// Starts the thread and waits until its sockets are open.
+    pub(crate) fn start(
+        config: HostConfig,
+        events: Box<dyn EventSink>,
+    ) -> Result<(Self, CommandQueue), StartError> {
+        let doorbell = Doorbell::new().map_err(StartError::Thread)?;
+        let (commands, queue) = crossbeam_channel::bounded(COMMANDS_QUEUED_MAX);
+        let (started_tx, started) = mpsc::sync_channel(1);
+        let id = config.id;
+        let ring = config.net.backend != Backend::Mmsg && millrace_netio::ring_allowed();
+        let bell = doorbell.clone();
+        let cpu = config.cpu;
+        let body = move || run(config, events, queue, &bell, &started_tx);
+        let host = if ring {
+            on_glommio(id, cpu, body)
+        } else {
+            on_thread(id, cpu, body)
+        }?;
+        match started.recv() {
+            Ok(Ok(())) => Ok((
+                host,
+                CommandQueue {
+                    id,
+                    commands,
+                    doorbell,
+                },
+            )),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(StartError::Thread(io::Error::other(
+                "the shard's thread ended",
+            ))),
+        }
+    }
+
+    /// Waits for the shard to end.
+    pub(crate) fn join(self) {
+        let panicked = match self {
+            Self::Glommio(handle) => handle.join().is_err(),
+            Self::Plain(handle) => handle.join().is_err(),
+        };
+        if panicked {
+            tracing::error!("a shard ended by a panic");
+        }
+    }
+}
+
+impl CommandQueue {
+    /// Never blocks. A full queue means that the shard hangs; its commands are lost, loudly.
+    pub(crate) fn send(&self, command: Command) {
+        match self.commands.try_send(command) {
+            Ok(()) => self.doorbell.ring(),
+            Err(TrySendError::Full(_)) => tracing::error!(
+                shard = %self.id,
+                limit = COMMANDS_QUEUED_MAX,
+                "the shard takes no commands: a command is lost"
+            ),
+            Err(TrySendError::Disconnected(_)) => {}
+        }
+    }
+}
+
+fn thread_name(id: ShardId) -> String {
+    format!("shard-{id}")
+}
+
+fn on_glommio(
+    id: ShardId,
+    cpu: Option<usize>,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<Host, StartError> {
+    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+    LocalExecutorBuilder::new(placement)
+        .name(&thread_name(id))
+        .spawn(move || async move { body() })
+        .map(Host::Glommio)
+        .map_err(|error| StartError::Thread(io::Error::other(error.to_string())))
+}
+
+fn on_thread(
+    id: ShardId,
+    cpu: Option<usize>,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<Host, StartError> {
+    let pinned = move || {
+        if let Some(cpu) = cpu
+            && let Err(error) = millrace_netio::pin_to_cpu(cpu)
+        {
+            tracing::warn!(shard = %id, cpu, %error, "the shard is not pinned");
+        }
+        body();
+    };
+    std::thread::Builder::new()
+        .name(thread_name(id))
+        .spawn(pinned)
+        .map(Host::Plain)
+        .map_err(StartError::Thread)
+}
+
+fn run(
+    config: HostConfig,
+    events: Box<dyn EventSink>,
+    commands: Receiver<Command>,
+    doorbell: &Doorbell,
+    started: &mpsc::SyncSender<Result<(), StartError>>,
+) {
+    let opened = millrace_netio::open(&config.net, doorbell);
+    let (io, facts) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            // The starter has gone only if it panicked.
+            let _ = started.send(Err(StartError::Net(error)));
+            return;
+        }
+    };
+    announce(&config, &facts, events.as_ref());
+    let _ = started.send(Ok(()));
+    let now = config.epoch.timestamp(Instant::now());
+    let setup = ShardSetup {
+        id: config.id,
+        epoch: config.epoch,
+        identity: config.identity,
+        events,
+        seed: config.seed,
+    };
+    run_loop(Shard::new(setup, now), io, &commands, &config.epoch);
+}
+
+fn announce(config: &HostConfig, facts: &BackendFacts, events: &dyn EventSink) {
+    tracing::info!(
+        shard = %config.id,
+        cpu = config.cpu,
+        backend = facts.name,
+        reason = %facts.reason,
+        "shard started"
+    );
+    for note in &facts.notes {
+        tracing::warn!(shard = %config.id, "{note}");
+    }
+    events.send(Event::Hello(Box::new(Hello {
+        shard: config.id,
+        addresses: config.addresses.clone(),
+        fingerprint: config.identity.fingerprint(),
+        backend: format!("{}: {}", facts.name, facts.reason),
+    })));
+}
+
+fn run_loop(mut shard: Shard, mut io: Box<dyn NetIo>, commands: &Receiver<Command>, epoch: &Epoch) {
+    let clock = || epoch.timestamp(Instant::now());
+    loop {
+        let deadline = shard.tick(clock(), io.as_mut(), &mut commands.try_iter());
+        if shard.stopping() {
+            // What the goodbye wrote has been submitted by the tick.
+            return;
+        }
+        let now = clock();
+        if deadline > now {
+            io.park(Some(wait(deadline, now)));
+        }
+    }
+}
+
+fn wait(deadline: Timestamp, now: Timestamp) -> Duration {
+    deadline.since(now).min(PARK_MAX)
+}

@@ -1,0 +1,311 @@
+//! Step 1 of the tick: a datagram's way in.
+
+use millrace_netio::{Datagram, Transmit};
+use millrace_shared::drop::DropReason;
+use millrace_shared::ice::{Tuple, local_part};
+use millrace_shared::link::{CandidatePair, Event, ExtKind};
+use millrace_shared::time::Timestamp;
+use millrace_shared::wire::class::{DatagramClass, classify};
+use millrace_shared::wire::rtp::RtpView;
+use millrace_shared::wire::rtp_ext;
+use millrace_shared::wire::stun::{METHOD_BINDING, StunClass, StunView};
+
+use super::egress::{Fan, forward, send_datagram, skip};
+use super::timers::Reason;
+use super::{Shard, UpEntry};
+use crate::slots::Slot;
+use crate::transport::streams::StreamRef;
+use crate::uptrack::{Received, StreamClaim};
+
+impl Shard {
+    /// RFC 7983 §7: the first byte tells the protocol.
+    pub(super) fn ingress(
+        &mut self,
+        now: Timestamp,
+        datagram: Datagram<'_>,
+        tx: &mut dyn Transmit,
+    ) -> Result<(), DropReason> {
+        if datagram.truncated || datagram.payload.is_empty() {
+            return Err(DropReason::DatagramLength);
+        }
+        let tuple = Tuple {
+            local: datagram.local,
+            remote: datagram.remote,
+        };
+        let class = classify(datagram.payload).ok_or(DropReason::DatagramClass)?;
+        if class == DatagramClass::Stun {
+            return self.receive_stun(now, tuple, datagram.payload, tx);
+        }
+        let transport = self
+            .demux
+            .by_tuple(&tuple)
+            .ok_or(DropReason::TupleUnvalidated)?;
+        match class {
+            DatagramClass::Dtls => self.receive_dtls(now, transport, datagram.payload, tx),
+            DatagramClass::Rtp => self.receive_rtp(now, transport, datagram.payload, tx),
+            DatagramClass::Rtcp => self.receive_rtcp(now, transport, datagram.payload, tx),
+            DatagramClass::Stun => Ok(()),
+        }
+    }
+
+    fn receive_stun(
+        &mut self,
+        now: Timestamp,
+        tuple: Tuple,
+        datagram: &[u8],
+        tx: &mut dyn Transmit,
+    ) -> Result<(), DropReason> {
+        let request = StunView::parse(datagram).map_err(|_| DropReason::StunMalformed)?;
+        if (request.class(), request.method()) != (StunClass::Request, METHOD_BINDING) {
+            return Err(DropReason::StunUnexpected);
+        }
+        let ufrag = request
+            .username()
+            .and_then(local_part)
+            .ok_or(DropReason::StunUsername)?;
+        let slot = self
+            .demux
+            .by_ufrag(ufrag)
+            .ok_or(DropReason::StunUfragUnknown)?;
+        let transport = self
+            .transports
+            .get_mut(slot)
+            .ok_or(DropReason::StunUfragUnknown)?;
+
+        let outcome = transport
+            .ice
+            .receive(now, tuple, &request, self.scratch.as_mut_slice())?;
+        if let Some(response) = self.scratch.get(..outcome.response_len) {
+            send_datagram(&mut transport.train, tuple, response, tx, &mut self.metrics);
+        }
+        if outcome.new_tuple {
+            self.demux.add_tuple(tuple, slot);
+        }
+        if let Some(evicted) = outcome.evicted {
+            self.demux.remove_tuple(&evicted, slot);
+        }
+        if let Some(ended) = outcome.ended_ufrag {
+            self.demux.remove_ufrag(&ended);
+        }
+        let transport_id = transport.id;
+        let heard_again = std::mem::take(&mut transport.disconnected);
+        if heard_again || outcome.selected_changed {
+            let pair = CandidatePair {
+                local: tuple.local,
+                remote: tuple.remote,
+            };
+            self.emit(Event::PairSelected {
+                transport: transport_id,
+                pair,
+            });
+        }
+        self.arm_transport(slot);
+        Ok(())
+    }
+
+    fn receive_dtls(
+        &mut self,
+        now: Timestamp,
+        slot: Slot,
+        record: &[u8],
+        tx: &mut dyn Transmit,
+    ) -> Result<(), DropReason> {
+        let transport = self
+            .transports
+            .get_mut(slot)
+            .ok_or(DropReason::TupleUnvalidated)?;
+        let received = transport.receive_dtls(now, record, &self.identity, &self.epoch);
+        self.pump(now, slot, tx);
+        received
+    }
+
+    fn receive_rtp(
+        &mut self,
+        now: Timestamp,
+        slot: Slot,
+        packet: &mut [u8],
+        tx: &mut dyn Transmit,
+    ) -> Result<(), DropReason> {
+        let transport = self
+            .transports
+            .get_mut(slot)
+            .ok_or(DropReason::TupleUnvalidated)?;
+        let wire_len = packet.len();
+        let len = transport.security.rx()?.unprotect_rtp(packet)?.len;
+        let plain = packet.get(..len).ok_or(DropReason::RtpMalformed)?;
+        let rtp = RtpView::parse(plain).map_err(|_| DropReason::RtpMalformed)?;
+        self.metrics.rtp_received += 1;
+
+        let ext_ids = transport.receive_ext_ids;
+        let transport_cc = ext_ids.id(ExtKind::TransportCc).and_then(|id| rtp.ext(id));
+        if let Some(seq) = transport_cc.and_then(rtp_ext::transport_cc) {
+            transport.transport_cc.record(now, seq, wire_len);
+            let at = transport.transport_cc.next_timeout();
+            self.timers
+                .arm(&mut transport.armed, at, Reason::Transport(slot));
+        }
+        let stream = match transport.streams.by_ssrc(rtp.ssrc) {
+            Some(stream) => stream,
+            None => self.learn_stream(slot, &rtp)?,
+        };
+        self.receive_media(now, stream, &rtp, tx)
+    }
+
+    /// RFC 8843 §9.2: a packet of an unknown SSRC belongs to the m-line that its MID names, and
+    /// without one to the only m-line that has its payload type.
+    fn learn_stream(&mut self, slot: Slot, rtp: &RtpView<'_>) -> Result<StreamRef, DropReason> {
+        let transport = self
+            .transports
+            .get_mut(slot)
+            .ok_or(DropReason::TupleUnvalidated)?;
+        if transport.streams.is_full() {
+            return Err(DropReason::SsrcLimit);
+        }
+        let ext_ids = transport.receive_ext_ids;
+        let ext = |kind: ExtKind| ext_ids.id(kind).and_then(|id| rtp.ext(id));
+        let up_track = match ext(ExtKind::Mid).and_then(rtp_ext::mid) {
+            Some(mid) => transport.streams.by_mid(mid),
+            None => {
+                let mut candidates = transport.up_tracks.iter().copied().filter(|up_track| {
+                    self.up_tracks
+                        .get(*up_track)
+                        .is_some_and(|entry| entry.track.has_pt(rtp.pt))
+                });
+                candidates.next().filter(|_| candidates.next().is_none())
+            }
+        }
+        .ok_or(DropReason::RtpStreamUnknown)?;
+        let entry = self
+            .up_tracks
+            .get_mut(up_track)
+            .ok_or(DropReason::RtpStreamUnknown)?;
+        let claim = StreamClaim {
+            ssrc: rtp.ssrc,
+            pt: rtp.pt,
+            rid: ext(ExtKind::Rid).and_then(rtp_ext::rid),
+            repaired_rid: ext(ExtKind::RepairedRid).and_then(rtp_ext::rid),
+        };
+        let role = entry
+            .track
+            .resolve(&claim)
+            .ok_or(DropReason::RtpStreamUnknown)?;
+        let stream = StreamRef { up_track, role };
+        transport.streams.learn(rtp.ssrc, stream);
+        Ok(stream)
+    }
+
+    fn receive_media(
+        &mut self,
+        now: Timestamp,
+        stream: StreamRef,
+        rtp: &RtpView<'_>,
+        tx: &mut dyn Transmit,
+    ) -> Result<(), DropReason> {
+        let entry = self
+            .up_tracks
+            .get_mut(stream.up_track)
+            .ok_or(DropReason::RtpStreamUnknown)?;
+        let publisher = self
+            .transports
+            .get(entry.transport)
+            .ok_or(DropReason::RtpStreamUnknown)?;
+        let ext_ids = publisher.receive_ext_ids;
+        if stream.role.rtx {
+            self.metrics.rtx_received += 1;
+        }
+        let received = entry.track.receive(now, stream.role, rtp, &ext_ids);
+        let at = entry.track.next_timeout();
+        self.timers
+            .arm(&mut entry.armed, at, Reason::UpTrack(stream.up_track));
+        self.announce_stream(stream, rtp);
+        let routes = self.router.fanout(stream.up_track);
+        match received? {
+            Received::Packet(packet) => {
+                let Some(entry) = self.up_tracks.get(stream.up_track) else {
+                    return Ok(());
+                };
+                let clocks = entry.track.clocks();
+                let live_layers = entry.track.live_layers(now);
+                let mut fan = Fan {
+                    routes,
+                    down_tracks: &mut self.down_tracks,
+                    transports: &mut self.transports,
+                    timers: &mut self.timers,
+                    metrics: &mut self.metrics,
+                    epoch: &self.epoch,
+                    events: self.events.as_ref(),
+                };
+                let wanted = forward(now, &packet, &clocks, live_layers, &mut fan, tx);
+                self.request_keyframes(now, stream.up_track, wanted, tx);
+                self.observe_level(now, stream.up_track, rtp, ext_ids.id(ExtKind::AudioLevel));
+            }
+            Received::Padding { spatial, seq } => {
+                skip(routes, &mut self.down_tracks, spatial, seq);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the control plane of the first packet of each encoding, muted or not.
+    fn announce_stream(&mut self, stream: StreamRef, rtp: &RtpView<'_>) {
+        let Some(entry) = self.up_tracks.get_mut(stream.up_track) else {
+            return;
+        };
+        let bit = 1u8 << stream.role.spatial.min(7);
+        if entry.started_layers & bit != 0 || stream.role.rtx {
+            return;
+        }
+        entry.started_layers |= bit;
+        let track = entry.track.track();
+        let transport = self
+            .transports
+            .get(entry.transport)
+            .map(|transport| transport.id);
+        if let Some(transport) = transport {
+            let (spatial, ssrc, pt) = (stream.role.spatial, rtp.ssrc, rtp.pt);
+            self.emit(Event::UpTrackStarted {
+                transport,
+                track,
+                spatial,
+                ssrc,
+                pt,
+            });
+        }
+    }
+
+    fn observe_level(
+        &mut self,
+        now: Timestamp,
+        up_track: Slot,
+        rtp: &RtpView<'_>,
+        ext_id: Option<u8>,
+    ) {
+        let level = ext_id
+            .and_then(|id| rtp.ext(id))
+            .and_then(rtp_ext::audio_level);
+        let (
+            Some(level),
+            Some(UpEntry {
+                transport, track, ..
+            }),
+        ) = (level, self.up_tracks.get(up_track))
+        else {
+            return;
+        };
+        let Some(group_slot) = self
+            .transports
+            .get(*transport)
+            .map(|transport| transport.group)
+        else {
+            return;
+        };
+        if let Some(group) = self.groups.get_mut(group_slot) {
+            group
+                .speakers
+                .observe(now, track.track(), level.below_overload_db, rtp.timestamp);
+            let at = group.speakers.next_timeout();
+            self.timers
+                .arm(&mut group.armed, at, Reason::Group(group_slot));
+        }
+    }
+}

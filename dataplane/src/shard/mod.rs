@@ -1,0 +1,190 @@
+//! A shard: one pinned thread with its sockets, transports and tracks. Nothing here is shared.
+
+mod commands;
+mod control;
+mod data;
+mod egress;
+mod feedback;
+pub(crate) mod host;
+mod ingress;
+mod reports;
+mod tick;
+mod timeouts;
+pub mod timers;
+mod tracks;
+
+use hashbrown::HashMap;
+use millrace_netio::Datagram;
+use millrace_shared::drop::DropReason;
+use millrace_shared::dtls::{Identity, PollBuffer};
+use millrace_shared::ids::{DownTrackId, GroupId, ShardId, TrackId, TransportId};
+use millrace_shared::limits::DATAGRAM_RECEIVE_LEN_MAX;
+use millrace_shared::link::{Event, EventSink, ShardMetrics};
+use millrace_shared::time::{Epoch, Timestamp};
+
+use crate::demux::Demux;
+use crate::downtrack::DownTrack;
+use crate::group::Group;
+use crate::router::Router;
+use crate::slots::{Slot, Slots};
+use crate::transport::{Signal, Transport};
+use crate::uptrack::UpTrack;
+use timers::{Armed, Timers};
+
+/// A published track and who publishes it.
+#[derive(Debug)]
+struct UpEntry {
+    transport: Slot,
+    track: UpTrack,
+    /// Bit n: the control plane knows that spatial layer n was received.
+    started_layers: u8,
+    armed: Armed,
+}
+
+/// A subscriber's copy and who receives it.
+#[derive(Debug)]
+struct DownEntry {
+    transport: Slot,
+    track: DownTrack,
+    started: bool,
+    armed: Armed,
+}
+
+/// Random numbers that a shard needs (SSRC starts, sequence starts); seeded by its host, so that
+/// one seed is one run.
+#[derive(Debug)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014): enough for start values, which need no secrecy.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// What a shard is born with.
+pub struct ShardSetup {
+    pub id: ShardId,
+    pub epoch: Epoch,
+    pub identity: Identity,
+    pub events: Box<dyn EventSink>,
+    pub seed: u64,
+}
+
+impl std::fmt::Debug for ShardSetup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardSetup")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+pub struct Shard {
+    id: ShardId,
+    epoch: Epoch,
+    identity: Identity,
+    events: Box<dyn EventSink>,
+    random: Random,
+
+    demux: Demux,
+    transports: Slots<Transport>,
+    up_tracks: Slots<UpEntry>,
+    down_tracks: Slots<DownEntry>,
+    groups: Slots<Group>,
+    router: Router,
+    transport_ids: HashMap<TransportId, Slot>,
+    track_ids: HashMap<TrackId, Slot>,
+    down_ids: HashMap<DownTrackId, Slot>,
+    group_ids: HashMap<GroupId, Slot>,
+
+    timers: Timers,
+    reports_armed: Armed,
+    metrics_armed: Armed,
+    metrics: ShardMetrics,
+    stopping: bool,
+
+    /// Scratch of one datagram for STUN and RTCP.
+    scratch: Box<[u8; SCRATCH_LEN]>,
+    poll_buffer: PollBuffer,
+    /// Signals of the transport being pumped; empty between steps.
+    signals: Vec<Signal>,
+}
+
+/// A datagram with room for SRTP's overhead.
+const SCRATCH_LEN: usize = DATAGRAM_RECEIVE_LEN_MAX + 64;
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("id", &self.id)
+            .field("transports", &self.transports.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    pub fn new(setup: ShardSetup, now: Timestamp) -> Self {
+        let mut shard = Self {
+            id: setup.id,
+            epoch: setup.epoch,
+            identity: setup.identity,
+            events: setup.events,
+            random: Random::new(setup.seed),
+            demux: Demux::default(),
+            transports: Slots::default(),
+            up_tracks: Slots::default(),
+            down_tracks: Slots::default(),
+            groups: Slots::default(),
+            router: Router::default(),
+            transport_ids: HashMap::new(),
+            track_ids: HashMap::new(),
+            down_ids: HashMap::new(),
+            group_ids: HashMap::new(),
+            timers: Timers::default(),
+            reports_armed: Armed::default(),
+            metrics_armed: Armed::default(),
+            metrics: ShardMetrics::default(),
+            stopping: false,
+            scratch: Box::new([0; SCRATCH_LEN]),
+            poll_buffer: PollBuffer::new(),
+            signals: Vec::new(),
+        };
+        shard.start_reports(now);
+        shard
+    }
+
+    /// Whether [`millrace_shared::link::Command::Shutdown`] has come.
+    pub fn stopping(&self) -> bool {
+        self.stopping
+    }
+
+    fn emit(&self, event: Event) {
+        self.events.send(event);
+    }
+
+    fn count(&mut self, reason: DropReason) {
+        self.metrics.drops.count(reason);
+    }
+
+    /// Counts the datagram and why it stopped, if it did.
+    fn receive(
+        &mut self,
+        now: Timestamp,
+        datagram: Datagram<'_>,
+        tx: &mut dyn millrace_netio::Transmit,
+    ) {
+        self.metrics.datagrams_received += 1;
+        self.metrics.bytes_received += datagram.payload.len() as u64;
+        if let Err(reason) = self.ingress(now, datagram, tx) {
+            self.count(reason);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Step 3 of the tick: what is due.
+
+use millrace_netio::Transmit;
+use millrace_shared::link::{CloseReason, Event};
+use millrace_shared::time::Timestamp;
+use millrace_shared::wire::rtcp::{ReportBlock, RtcpWriter};
+
+use super::Shard;
+use super::egress::send_rtcp;
+use super::feedback::RECEIVER_SSRC;
+use super::timers::{Reason, Timers};
+use crate::slots::Slot;
+
+/// Reception blocks of one report (RFC 3550 §6.4.1: the count has five bits).
+const BLOCKS_PER_REPORT_MAX: usize = 31;
+
+impl Shard {
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Timestamp,
+        at: Timestamp,
+        reason: Reason,
+        tx: &mut dyn Transmit,
+    ) {
+        let armed = match reason {
+            Reason::Transport(slot) => self.transports.get_mut(slot).map(|it| &mut it.armed),
+            Reason::UpTrack(slot) => self.up_tracks.get_mut(slot).map(|it| &mut it.armed),
+            Reason::DownTrack(slot) => self.down_tracks.get_mut(slot).map(|it| &mut it.armed),
+            Reason::Group(slot) => self.groups.get_mut(slot).map(|it| &mut it.armed),
+            Reason::Reports => Some(&mut self.reports_armed),
+            Reason::Metrics => Some(&mut self.metrics_armed),
+        };
+        if !armed.is_some_and(|armed| Timers::fired(armed, at)) {
+            return;
+        }
+        match reason {
+            Reason::Transport(slot) => self.transport_timeout(now, slot, tx),
+            Reason::UpTrack(slot) => self.up_track_timeout(now, slot, tx),
+            Reason::DownTrack(slot) => self.down_track_timeout(now, slot, tx),
+            Reason::Group(slot) => self.group_timeout(now, slot),
+            Reason::Reports => self.send_reports(now),
+            Reason::Metrics => self.send_metrics(now),
+        }
+    }
+
+    fn transport_timeout(&mut self, now: Timestamp, slot: Slot, tx: &mut dyn Transmit) {
+        let Some(transport) = self.transports.get_mut(slot) else {
+            return;
+        };
+        transport.handle_timeout(now);
+        let reports_due = transport.take_report_due(now);
+        let disconnected_now = transport.disconnected_at() <= now;
+        transport.disconnected |= disconnected_now;
+        let id = transport.id;
+        while let Some(expired) = transport.ice.expire(now) {
+            self.demux.remove_tuple(&expired, slot);
+        }
+        let consent_lost = transport.consent_lost(now);
+        if disconnected_now {
+            self.emit(Event::Disconnected { transport: id });
+        }
+        if consent_lost {
+            self.close(slot, CloseReason::ConsentExpired);
+            return;
+        }
+        self.send_transport_cc(now, slot, tx);
+        if reports_due {
+            self.send_receiver_reports(now, slot, tx);
+        }
+        self.pump(now, slot, tx);
+    }
+
+    fn send_transport_cc(&mut self, now: Timestamp, slot: Slot, tx: &mut dyn Transmit) {
+        let Some(transport) = self.transports.get_mut(slot) else {
+            return;
+        };
+        // Any SSRC of the peer will do: the feedback is about the transport.
+        let Some(media_ssrc) = transport.streams.any_ssrc() else {
+            return;
+        };
+        loop {
+            let mut writer = RtcpWriter::new(self.scratch.as_mut_slice());
+            let recorder = &mut transport.transport_cc;
+            if !recorder.write_feedback(now, RECEIVER_SSRC, media_ssrc, &mut writer) {
+                return;
+            }
+            send_rtcp(transport, writer.written(), tx, &mut self.metrics);
+        }
+    }
+
+    /// RFC 3550 §6.4.2: how the peer's streams arrive.
+    fn send_receiver_reports(&mut self, now: Timestamp, slot: Slot, tx: &mut dyn Transmit) {
+        let Some(transport) = self.transports.get_mut(slot) else {
+            return;
+        };
+        let mut blocks: Vec<ReportBlock> = Vec::new();
+        for up_track in &transport.up_tracks {
+            if let Some(entry) = self.up_tracks.get_mut(*up_track) {
+                blocks.extend(entry.track.report_blocks(now));
+            }
+        }
+        for blocks in blocks.chunks(BLOCKS_PER_REPORT_MAX) {
+            let mut writer = RtcpWriter::new(self.scratch.as_mut_slice());
+            if writer.receiver_report(RECEIVER_SSRC, blocks).is_some() {
+                send_rtcp(transport, writer.written(), tx, &mut self.metrics);
+            }
+        }
+    }
+
+    fn up_track_timeout(&mut self, now: Timestamp, slot: Slot, tx: &mut dyn Transmit) {
+        let Some(entry) = self.up_tracks.get_mut(slot) else {
+            return;
+        };
+        let Some(transport) = self.transports.get_mut(entry.transport) else {
+            return;
+        };
+        for nack in entry.track.due_nacks(now) {
+            let mut writer = RtcpWriter::new(self.scratch.as_mut_slice());
+            if writer.nack(RECEIVER_SSRC, nack.ssrc, nack.seqs).is_some() {
+                send_rtcp(transport, writer.written(), tx, &mut self.metrics);
+                self.metrics.nacks_sent += 1;
+            }
+        }
+        for request in entry.track.due_keyframe_requests(now) {
+            let mut writer = RtcpWriter::new(self.scratch.as_mut_slice());
+            if writer.pli(RECEIVER_SSRC, request.ssrc).is_some() {
+                send_rtcp(transport, writer.written(), tx, &mut self.metrics);
+                self.metrics.plis_sent += 1;
+            }
+        }
+        let at = entry.track.next_timeout();
+        self.timers.arm(&mut entry.armed, at, Reason::UpTrack(slot));
+    }
+
+    fn down_track_timeout(&mut self, now: Timestamp, slot: Slot, tx: &mut dyn Transmit) {
+        let Some(entry) = self.down_tracks.get_mut(slot) else {
+            return;
+        };
+        let Some(transport) = self.transports.get_mut(entry.transport) else {
+            return;
+        };
+        if !transport.security.established() {
+            // Armed again when it connects.
+            return;
+        }
+        let up_slot = self.router.source(entry.track.track());
+        let Some(up) = up_slot.and_then(|up_slot| self.up_tracks.get(up_slot)) else {
+            return;
+        };
+        entry.track.set_live_layers(up.track.live_layers(now));
+        let ntp = self.epoch.ntp(now);
+        if let Some((ssrc, info)) = entry.track.sender_report(now, ntp, &up.track.clocks()) {
+            let mut writer = RtcpWriter::new(self.scratch.as_mut_slice());
+            let written = writer
+                .sender_report(ssrc, &info, &[])
+                .and_then(|()| writer.sdes_cname(ssrc, entry.track.cname()));
+            if written.is_some() {
+                send_rtcp(transport, writer.written(), tx, &mut self.metrics);
+            }
+        }
+        let wanted = entry
+            .track
+            .keyframe_due(now)
+            .map_or(0, |spatial| 1u8 << spatial.min(7));
+        let at = entry.track.next_timeout();
+        self.timers
+            .arm(&mut entry.armed, at, Reason::DownTrack(slot));
+        if let Some(up_slot) = up_slot {
+            self.request_keyframes(now, up_slot, wanted, tx);
+        }
+    }
+
+    fn group_timeout(&mut self, now: Timestamp, slot: Slot) {
+        let Some(group) = self.groups.get_mut(slot) else {
+            return;
+        };
+        let levels = group.speakers.handle_timeout(now);
+        let at = group.speakers.next_timeout();
+        self.timers.arm(&mut group.armed, at, Reason::Group(slot));
+        if !levels.is_empty() {
+            let group = group.id;
+            self.emit(Event::Speakers { group, levels });
+        }
+    }
+}
