@@ -48,7 +48,7 @@ impl Forwarder {
         let temporal_max = self.selector.temporal_max();
         let rewritten = match choice {
             Choice::Start => Some(self.rewriter.start(meta, temporal_max, clocks)),
-            Choice::Forward => self.rewriter.forward(meta, temporal_max),
+            Choice::Forward => self.rewriter.forward(meta, temporal_max, clocks),
             Choice::Close => {
                 self.rewriter.close(meta, temporal_max);
                 None

@@ -14,9 +14,9 @@ use super::sent::{SENT_WINDOW_PACKETS, SentWindow};
 use super::vp8::{Vp8Rewriter, Vp8Start};
 use crate::packet::{LayerClocks, PacketMeta, Vp8Fields};
 
-/// Longest hole that is passed on. Half of the 2^15 after which a subscriber takes a forward jump
-/// for a backward one (RFC 3550 App. A.1), so that losses behind it still fit.
-const HOLE_PACKETS_MAX: u16 = 1 << 14;
+/// Longest hole that is passed on. More cannot be filled any more, and a source that started anew
+/// elsewhere should not look like a loss of thousands.
+const HOLE_PACKETS_MAX: u16 = SENT_WINDOW_PACKETS as u16;
 /// How far behind the newest packet one with a 7 bit picture id is still understood.
 const SHORT_PICTURE_ID_REACH_PACKETS: u64 = 1 << 6;
 
@@ -130,9 +130,18 @@ impl Rewriter {
     }
 
     /// A packet in order of the encoding being sent.
-    pub(super) fn forward(&mut self, meta: &PacketMeta, temporal_max: u8) -> Option<Rewritten> {
+    pub(super) fn forward(
+        &mut self,
+        meta: &PacketMeta,
+        temporal_max: u8,
+        clocks: &LayerClocks,
+    ) -> Option<Rewritten> {
         let mut run = self.run?;
         self.reserve_hole(&run, meta.seq);
+        // So far off the publisher may have started anew, on another media time line.
+        if meta.seq.0 - run.seq_last.0 > u64::from(HOLE_PACKETS_MAX) {
+            return Some(self.start(meta, temporal_max, clocks));
+        }
         run.mapping.temporal_max = temporal_max;
         let rewritten = self.send(&mut run, meta);
         self.run = Some(run);
@@ -336,6 +345,10 @@ mod tests {
         Rewriter::new(SeqNo(100), RtpTime(0), Vp8Start::default(), 8)
     }
 
+    fn forward(rewriter: &mut Rewriter, meta: &PacketMeta) -> Option<Rewritten> {
+        rewriter.forward(meta, 0, &CLOCKS)
+    }
+
     fn number(rewritten: Option<Rewritten>) -> Option<u64> {
         rewritten.map(|rewritten| rewritten.seq.0 - 0x1_0000)
     }
@@ -344,7 +357,7 @@ mod tests {
     fn what_is_missing_before_a_switch_and_back_does_not_go_any_more() {
         let mut rewriter = rewriter();
         rewriter.start(&meta(0, 10, 1), 0, &CLOCKS);
-        assert_eq!(number(rewriter.forward(&meta(0, 12, 3), 0)), Some(102));
+        assert_eq!(number(forward(&mut rewriter, &meta(0, 12, 3))), Some(102));
         assert_eq!(
             number(Some(rewriter.start(&meta(2, 900, 4), 0, &CLOCKS))),
             Some(103)
@@ -362,7 +375,7 @@ mod tests {
     fn a_pause_closes_what_is_missing_too() {
         let mut rewriter = rewriter();
         rewriter.start(&meta(0, 10, 1), 0, &CLOCKS);
-        rewriter.forward(&meta(0, 12, 3), 0);
+        forward(&mut rewriter, &meta(0, 12, 3));
         rewriter.pause();
         assert_eq!(rewriter.position(&meta(0, 11, 2)), Position::Foreign);
         assert_eq!(
@@ -380,7 +393,7 @@ mod tests {
         assert_eq!(rewriter.position(&meta(0, 12, 2)), Position::NextFrame);
         rewriter.skip(0, meta(0, 13, 0).seq);
         assert_eq!(rewriter.position(&meta(0, 14, 2)), Position::FrameAfterGap);
-        assert_eq!(number(rewriter.forward(&meta(0, 14, 2), 0)), Some(102));
+        assert_eq!(number(forward(&mut rewriter, &meta(0, 14, 2))), Some(102));
         assert_eq!(rewriter.position(&meta(0, 15, 3)), Position::NextFrame);
     }
 
@@ -394,24 +407,31 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_of_the_source_stays_one_that_receivers_follow() {
+    fn a_source_that_starts_anew_elsewhere_goes_on_behind_a_hole() {
         let mut rewriter = rewriter();
         rewriter.start(&meta(0, 10, 1), 0, &CLOCKS);
+        let mut anew = meta(0, 60_000, 1_000_000);
+        anew.arrival = Timestamp::from_millis(1_100);
+        let rewritten = forward(&mut rewriter, &anew);
         let after = 101 + u64::from(HOLE_PACKETS_MAX);
-        assert_eq!(
-            number(rewriter.forward(&meta(0, 60_000, 2), 0)),
-            Some(after)
-        );
-        assert_eq!(number(rewriter.fill(&meta(0, 59_999, 2))), Some(after - 1));
-        let reach = u64::from(SENT_WINDOW_PACKETS);
-        assert_eq!(rewriter.fill(&meta(0, 60_000 - reach, 2)), None);
-        assert_eq!(
-            number(rewriter.fill(&meta(0, 60_001 - reach, 2))),
-            Some(after + 1 - reach)
-        );
-        assert_eq!(
-            number(rewriter.forward(&meta(0, 60_001, 3), 0)),
-            Some(after + 1)
-        );
+        assert_eq!(number(rewritten), Some(after));
+        assert_eq!(rewritten.unwrap().rtp_time, RtpTime(9_000));
+        assert_eq!(rewriter.fill(&meta(0, 59_999, 2)), None);
+        let next = forward(&mut rewriter, &meta(0, 60_001, 1_000_001));
+        assert_eq!(number(next), Some(after + 1));
+        assert_eq!(next.unwrap().rtp_time, RtpTime(12_000));
+    }
+
+    #[test]
+    fn a_loss_of_hundreds_is_passed_on_as_it_is() {
+        let mut rewriter = rewriter();
+        rewriter.start(&meta(0, 10, 1), 0, &CLOCKS);
+        let rewritten = forward(&mut rewriter, &meta(0, 510, 2));
+        assert_eq!(number(rewritten), Some(600));
+        assert_eq!(number(rewriter.fill(&meta(0, 11, 1))), Some(101));
+        // Out of reach of late packets.
+        forward(&mut rewriter, &meta(0, 540, 3));
+        assert_eq!(rewriter.fill(&meta(0, 12, 1)), None);
+        assert_eq!(number(rewriter.fill(&meta(0, 509, 2))), Some(599));
     }
 }
