@@ -48,6 +48,9 @@ pub(super) struct StreamTx {
     /// Of payload, without headers (RFC 3550 §6.4.1).
     bytes: u64,
     started_at: Option<Timestamp>,
+    /// The publisher sends reports, so one for an encoding that has none yet is worth waiting for:
+    /// two wallclocks on one stream would tear audio and video apart.
+    clock_seen: bool,
     report_next_at: Timestamp,
     reports_sent: [Option<ReportSent>; SENDER_REPORTS_REMEMBERED],
     reports_count: u8,
@@ -74,6 +77,7 @@ impl StreamTx {
             packets: 0,
             bytes: 0,
             started_at: None,
+            clock_seen: false,
             report_next_at: Timestamp::NEVER,
             reports_sent: [None; SENDER_REPORTS_REMEMBERED],
             reports_count: 0,
@@ -126,6 +130,7 @@ impl StreamTx {
         let rate_hz = timeline.clock_rate_hz;
         let (ntp, rtp_time) = match timeline.clock {
             Some(clock) => {
+                self.clock_seen = true;
                 let elapsed = now.since(clock.arrival);
                 let rtp_time = clock
                     .rtp_time
@@ -134,7 +139,7 @@ impl StreamTx {
                 let ntp = clock.ntp.0.wrapping_add(NtpTime::from_duration(elapsed).0);
                 (NtpTime(ntp), rtp_time)
             }
-            None if now.since(started_at) >= SENDER_CLOCK_WAIT => {
+            None if !self.clock_seen && now.since(started_at) >= SENDER_CLOCK_WAIT => {
                 let (latest, arrival) = timeline.latest;
                 (
                     ntp_now,
@@ -295,6 +300,25 @@ mod tests {
         assert_eq!(info.ntp, NODE_NTP);
         assert_eq!(info.rtp_time, RtpTime(5_000 + 90 * 10_100));
         assert_eq!(stream.next_timeout(), AT(16_000));
+    }
+
+    #[test]
+    fn a_switch_to_an_encoding_without_reports_keeps_the_wallclock() {
+        let mut stream = started();
+        let video = MediaKind::Video;
+        let known = timeline(Some(CLOCK));
+        assert!(
+            stream
+                .sender_report(AT(1_000), NODE_NTP, video, &known)
+                .is_some()
+        );
+        stream.sent(AT(60_000), 100, true);
+        let unknown = timeline(None);
+        assert_eq!(
+            stream.sender_report(AT(60_000), NODE_NTP, video, &unknown),
+            None
+        );
+        assert_eq!(stream.next_timeout(), AT(60_500));
     }
 
     #[test]
