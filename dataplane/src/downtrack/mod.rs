@@ -265,7 +265,8 @@ impl DownTrack {
 
     /// RFC 4588 §4: the packet of `source`, from the store, on the stream of retransmissions.
     pub fn outgoing_rtx(&mut self, source: &Source, packet: &Packet<'_>) -> Option<Outgoing> {
-        let pt = self.mapping(packet.meta.pt)?.down_rtx?;
+        let mapping = self.mapping(packet.meta.pt)?;
+        let pt = mapping.down_rtx?;
         let rewriter = &self.forwarder.rewriter;
         let Rewritten { seq, rtp_time, vp8 } = rewriter.again(&packet.meta, &source.sent)?;
         let mid = self.mid_unless(self.rtx.as_ref()?.heard);
@@ -275,6 +276,9 @@ impl DownTrack {
             .with_rewritten(packet, rtp_time, vp8)
             .with_original(seq.seq())
             .with_exts(ext_ids, mid);
+        if mapping.unwrap_red {
+            return outgoing.unwrap_red(packet);
+        }
         Some(outgoing)
     }
 

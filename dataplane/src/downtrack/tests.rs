@@ -399,6 +399,11 @@ fn red_is_unwrapped_for_a_subscriber_without_it() {
     let outgoing = down.forward(AT(1_000), &packet, &CLOCKS).unwrap();
     let bytes = written(&outgoing, &packet);
     assert_eq!(RtpView::parse(&bytes).unwrap().payload(), [0x78, 0x03]);
+    let source = down.retransmit(AT(1_010), START.seq).unwrap();
+    let again = down.outgoing_rtx(&source, &packet).unwrap();
+    let again = written(&again, &packet);
+    let again = RtpView::parse(&again).unwrap();
+    assert_eq!(again.payload(), [0, 100, 0x78, 0x03]);
     assert!(
         down.forward(AT(1_020), &self::packet(51, &[0xff]), &CLOCKS)
             .is_none()
