@@ -3,4 +3,7 @@
 
 pub mod auth;
 pub mod config;
+pub mod dataplane_client;
 pub mod negotiate;
+pub mod participant;
+pub mod room;

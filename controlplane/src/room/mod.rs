@@ -1,0 +1,43 @@
+//! Rooms: who is in them, who publishes what, and who gets it.
+//!
+//! A room is one task that owns all its state, its participants among it. Signal requests, events
+//! of the data plane and API calls reach it through one mailbox, in order. It never waits for
+//! anybody: responses go into bounded queues, commands into the link.
+//!
+//! [`Rooms`] makes and finds rooms. Modules, in the order a session meets them: `admission`, `join`,
+//! `signal` (requests), `negotiation`, `publishing`, `subscriptions`, `leave`; beside them `resume`,
+//! `broadcast`, `events`, `speakers`, `quality`, `api`.
+
+mod actor;
+mod admission;
+mod api;
+mod broadcast;
+mod error;
+mod events;
+mod join;
+mod leave;
+mod message;
+mod metadata;
+mod metrics;
+mod negotiation;
+mod publishing;
+mod quality;
+mod registry;
+mod resume;
+mod routing;
+mod settings;
+pub(crate) mod sid;
+mod signal;
+mod simulate;
+mod speakers;
+mod subscriptions;
+mod timer;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{ApiCode, ApiError, JoinError};
+pub use message::{JoinParams, SignalSession};
+pub use metrics::RoomMetrics;
+pub use registry::Rooms;
+pub use settings::{Settings, TokenSigner};

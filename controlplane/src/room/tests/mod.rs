@@ -1,0 +1,1 @@
+//! Rooms driven through their mailbox, with a fake data plane.
