@@ -87,11 +87,8 @@ impl Participant {
             || self.has_grant(|grant| grant.recorder)
     }
 
-    /// Agents and recorders do not keep a room open and count towards no limit.
     pub(crate) fn is_dependent(&self) -> bool {
-        use proto::participant_info::Kind;
-        matches!(self.kind(), Kind::Agent | Kind::Egress)
-            || self.has_grant(|grant| grant.agent || grant.recorder)
+        permission::is_dependent(&self.claims)
     }
 
     /// The client has its join response and can take other messages.

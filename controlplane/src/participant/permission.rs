@@ -83,6 +83,16 @@ pub(crate) fn kind(claims: &Claims) -> proto::participant_info::Kind {
     }
 }
 
+/// Agents and recorders do not keep a room open and count towards no limit.
+pub(crate) fn is_dependent(claims: &Claims) -> bool {
+    use proto::participant_info::Kind;
+    matches!(kind(claims), Kind::Agent | Kind::Egress)
+        || claims
+            .video
+            .as_ref()
+            .is_some_and(|grant| grant.agent || grant.recorder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -48,7 +48,7 @@ impl Room {
         let existing = self.by_identity(&claims.sub);
         let result = if params.reconnect {
             Ok(self.resume(existing, &params))
-        } else if self.is_full(existing) {
+        } else if !permission::is_dependent(&claims) && self.is_full(existing) {
             self.shared.counters.join_refused();
             Err(JoinError::new(
                 503,

@@ -1,1 +1,11 @@
-//! Rooms driven through their mailbox, with a fake data plane.
+//! Rooms driven through their public interface, with a fake data plane and virtual time.
+
+mod api;
+mod harness;
+mod join;
+mod media;
+mod permissions;
+mod publish;
+mod resume;
+mod single;
+mod timeouts;
