@@ -13,6 +13,8 @@ pub enum CloseReason {
     AgentError,
     ServerShutdown,
     JoinTimeout,
+    /// The shard takes no more transports.
+    NoCapacity,
     TransportFailed,
     DuplicateIdentity,
     Removed,
@@ -43,7 +45,7 @@ impl CloseReason {
             Self::UserRejected => DisconnectReason::UserRejected,
             Self::AgentError => DisconnectReason::AgentError,
             Self::ServerShutdown | Self::SimulatedNodeFailure => DisconnectReason::ServerShutdown,
-            Self::JoinTimeout => DisconnectReason::JoinFailure,
+            Self::JoinTimeout | Self::NoCapacity => DisconnectReason::JoinFailure,
             Self::TransportFailed => DisconnectReason::ConnectionTimeout,
             Self::DuplicateIdentity => DisconnectReason::DuplicateIdentity,
             Self::Removed => DisconnectReason::ParticipantRemoved,

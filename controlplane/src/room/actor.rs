@@ -54,6 +54,7 @@ pub(crate) struct Room {
 
     pub(super) participants: IndexMap<ParticipantId, Participant>,
     pub(super) identities: HashMap<String, ParticipantId>,
+    pub(super) sids: HashMap<String, ParticipantId>,
     pub(super) transports: HashMap<TransportId, ParticipantId>,
     pub(super) track_owners: HashMap<TrackId, ParticipantId>,
     /// Announced tracks.
@@ -102,6 +103,7 @@ impl Room {
             trailer,
             participants: IndexMap::new(),
             identities: HashMap::new(),
+            sids: HashMap::new(),
             transports: HashMap::new(),
             track_owners: HashMap::new(),
             track_sids: HashMap::new(),
@@ -288,7 +290,7 @@ impl Room {
     }
 
     pub(super) fn by_sid(&self, sid: &str) -> Option<&Participant> {
-        self.participants.values().find(|p| p.sid == sid)
+        self.participant(*self.sids.get(sid)?)
     }
 
     pub(super) fn codecs(&self) -> Vec<proto::Codec> {

@@ -1,6 +1,6 @@
 //! What the data plane reports of a room's transports and tracks.
 
-use millrace_shared::ids::{TrackId, TransportId};
+use millrace_shared::ids::TransportId;
 use millrace_shared::link::{CandidatePair, Event};
 use proto::participant_info::State;
 
@@ -32,8 +32,11 @@ impl Room {
                 });
             }
             Event::UpTrackStarted {
-                transport, track, ..
-            } => self.of(transport, |room, id| room.up_track_started(id, track)),
+                transport,
+                track,
+                pt,
+                ..
+            } => self.of(transport, |room, id| room.up_track_started(id, track, pt)),
             Event::Speakers { levels, .. } => self.speaker_levels(&levels),
             // The rest is not for one room, or only counted.
             _ => {}
@@ -101,11 +104,6 @@ impl Room {
             self.tell_publishers(id);
         }
         self.announce_ready(id);
-    }
-
-    /// The first packet of a track: whatever its connection said before, it is there.
-    fn up_track_started(&mut self, id: ParticipantId, track: TrackId) {
-        self.announce(id, track);
     }
 
     pub(super) fn reports(&mut self, reports: &RoomReports) {

@@ -105,6 +105,7 @@ impl Room {
             self.transports.insert(transport.id, id);
         }
         self.identities.insert(participant.identity.clone(), id);
+        self.sids.insert(participant.sid.clone(), id);
         let dependent = participant.is_dependent();
         let recorder = participant.is_recorder();
         self.participants.insert(id, participant);

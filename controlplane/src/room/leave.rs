@@ -47,6 +47,9 @@ impl Room {
     pub(super) fn remove_silently(&mut self, id: ParticipantId, reason: CloseReason) {
         if let Some(participant) = self.take_out(id, reason, Some(Action::Disconnect)) {
             self.drop_media(&participant);
+            for track in participant.published.values() {
+                self.shared.counters.published(track.info.r#type(), -1);
+            }
         }
     }
 
@@ -77,6 +80,7 @@ impl Room {
         if self.identities.get(&participant.identity) == Some(&id) {
             self.identities.remove(&participant.identity);
         }
+        self.sids.remove(&participant.sid);
         self.to_negotiate.remove(&id);
         participant.close_reason = Some(reason);
         if let Some(action) = told {
@@ -201,11 +205,14 @@ impl Room {
         reason: LinkCloseReason,
     ) {
         self.set_link_state(id, transport, LinkState::Closed);
-        if reason == LinkCloseReason::FingerprintMismatch {
-            self.full_reconnect(id, CloseReason::NegotiationFailed);
-            return;
+        match reason {
+            LinkCloseReason::FingerprintMismatch => {
+                self.full_reconnect(id, CloseReason::NegotiationFailed);
+            }
+            // To come back at once would not help.
+            LinkCloseReason::ShardFull => self.remove(id, CloseReason::NoCapacity),
+            _ => self.ask_to_come_back(id, Action::Reconnect, TRANSPORT_GONE_GRACE),
         }
-        self.ask_to_come_back(id, Action::Reconnect, TRANSPORT_GONE_GRACE);
     }
 
     /// Asks the client to come back, closes its socket, and waits.

@@ -5,13 +5,14 @@
 //! anybody: responses go into bounded queues, commands into the link.
 //!
 //! [`Rooms`] makes and finds rooms. Modules, in the order a session meets them: `admission`, `join`,
-//! `signal` (requests), `negotiation`, `publishing`, `subscriptions`, `leave`; beside them `resume`,
-//! `broadcast`, `events`, `speakers`, `quality`, `api`.
+//! `signal` (requests), `negotiation` with `sections`, `publishing` with `tracks`, `subscriptions` with
+//! `copies`, `leave`; beside them `resume`, `broadcast`, `events`, `speakers`, `quality`, `api`.
 
 mod actor;
 mod admission;
 mod api;
 mod broadcast;
+mod copies;
 mod error;
 mod events;
 mod join;
@@ -25,6 +26,7 @@ mod quality;
 mod registry;
 mod resume;
 mod routing;
+mod sections;
 mod settings;
 pub(crate) mod sid;
 mod signal;
@@ -32,6 +34,7 @@ mod simulate;
 mod speakers;
 mod subscriptions;
 mod timer;
+mod tracks;
 
 #[cfg(test)]
 mod tests;

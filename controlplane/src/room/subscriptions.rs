@@ -3,20 +3,14 @@
 use std::time::Duration;
 
 use livekit_protocol as proto;
-use millrace_shared::ids::{DownTrackId, Ssrc};
 use millrace_shared::limits::DOWN_TRACKS_PER_TRANSPORT_MAX;
-use millrace_shared::link::{Command, DownTrackConfig};
 use proto::signal_response::Message;
-use rand::Rng;
 use tokio::time::Instant;
 
 use super::actor::Room;
 use super::negotiation::media_kind;
 use super::timer::Timer;
-use crate::negotiate::SendPlan;
-use crate::participant::subscribe::{
-    DownTrack, SubscriberPermissions, Subscription, layer_of, settings_default,
-};
+use crate::participant::subscribe::{SubscriberPermissions, Subscription};
 use crate::participant::{Participant, ParticipantId};
 
 /// A wish for a track that does not come is given up (LiveKit: 1 min, longer than a publisher's
@@ -85,7 +79,11 @@ impl Room {
     }
 
     /// The record of this track, made if there is none yet and room for one.
-    fn subscription(&mut self, id: ParticipantId, track_sid: &str) -> Option<&mut Subscription> {
+    pub(super) fn subscription(
+        &mut self,
+        id: ParticipantId,
+        track_sid: &str,
+    ) -> Option<&mut Subscription> {
         let participant = self.participants.get_mut(&id)?;
         let full = participant.subscriptions.len() >= SUBSCRIPTIONS_MAX;
         if full && !participant.subscriptions.contains_key(track_sid) {
@@ -182,73 +180,6 @@ impl Room {
         }
     }
 
-    /// Plans a copy; negotiation brings it to life.
-    fn attach(&mut self, id: ParticipantId, track_sid: &str) {
-        let Some((_, publisher)) = self.publisher_of(track_sid) else {
-            return;
-        };
-        let Some(track) = publisher.published_by_sid(track_sid) else {
-            return;
-        };
-        let kind = track.info.r#type();
-        let (track, publisher_sid) = (track.track, publisher.sid.clone());
-        if !self.has_capacity(id, kind) {
-            return;
-        }
-        let first = self
-            .participant(id)
-            .is_some_and(|p| !p.is_subscribed_to(&publisher_sid));
-        let down = DownTrack {
-            down: DownTrackId(self.new_id()),
-            track,
-            publisher_sid: publisher_sid.clone(),
-            kind,
-            ssrc: new_ssrc(),
-            rtx_ssrc: new_ssrc(),
-            bound: false,
-        };
-        self.down_tracks
-            .insert(down.down, (id, track_sid.to_owned()));
-        let Some(participant) = self.participants.get_mut(&id) else {
-            return;
-        };
-        if let Some(subscription) = participant.subscriptions.get_mut(track_sid) {
-            subscription.down = Some(down);
-        }
-        if participant.single_connection {
-            participant.publisher.dirty = true;
-        } else if let Some(plan) = self.send_plan(id, track_sid)
-            && let Some(participant) = self.participants.get_mut(&id)
-            && let Some(subscriber) = &mut participant.subscriber
-        {
-            subscriber.offerer.add(plan);
-        }
-        self.to_negotiate.insert(id);
-        if first {
-            self.subscribed_to(id, &publisher_sid);
-        }
-    }
-
-    fn has_capacity(&self, id: ParticipantId, kind: proto::TrackType) -> bool {
-        let Some(participant) = self.participant(id) else {
-            return false;
-        };
-        let copies = || {
-            participant
-                .subscriptions
-                .values()
-                .filter_map(|s| s.down.as_ref())
-        };
-        let limit = match kind {
-            proto::TrackType::Video => self.settings.subscription_limit_video,
-            proto::TrackType::Audio | proto::TrackType::Data => {
-                self.settings.subscription_limit_audio
-            }
-        };
-        let of_kind = copies().filter(|down| down.kind == kind).count();
-        copies().count() < DOWN_TRACKS_PER_TRANSPORT_MAX && (limit == 0 || of_kind < limit)
-    }
-
     pub(super) fn subscription_kind(
         &self,
         id: ParticipantId,
@@ -258,79 +189,7 @@ impl Room {
         Some(media_kind(subscription.down.as_ref()?.kind))
     }
 
-    /// How a copy is to be offered or answered.
-    pub(super) fn send_plan(&self, id: ParticipantId, track_sid: &str) -> Option<SendPlan> {
-        let participant = self.participant(id)?;
-        let subscription = participant.subscriptions.get(track_sid)?;
-        let down = subscription.down.as_ref()?;
-        let (_, publisher) = self.publisher_of(track_sid)?;
-        let info = &publisher.published_by_sid(track_sid)?.info;
-        let received = publisher
-            .publisher
-            .received(down.track)?
-            .received
-            .as_ref()?;
-        let default = settings_default(participant.adaptive_stream);
-        let settings = subscription.settings.as_ref().unwrap_or(&default);
-        let (max_layer, paused) = layer_of(settings, info);
-        Some(SendPlan {
-            down: down.down,
-            track: down.track,
-            kind: media_kind(down.kind),
-            stream_id: format!("{}|{track_sid}", publisher.sid),
-            track_sid: track_sid.to_owned(),
-            ssrc: down.ssrc,
-            rtx_ssrc: down.rtx_ssrc,
-            source: received.codecs.clone(),
-            stereo: info
-                .audio_features
-                .contains(&proto::AudioTrackFeature::TfStereo.into()),
-            max_layer,
-            paused,
-        })
-    }
-
-    /// Negotiation accepted a copy: the data plane sends it.
-    pub(super) fn down_track_settled(&mut self, id: ParticipantId, mut config: DownTrackConfig) {
-        let Some((_, track_sid)) = self.down_tracks.get(&config.down).cloned() else {
-            return;
-        };
-        // The wish may have changed while the answer was on its way.
-        if let Some(plan) = self.send_plan(id, &track_sid) {
-            config.max_layer = plan.max_layer;
-            config.paused = plan.paused;
-        }
-        let Some(participant) = self.participants.get_mut(&id) else {
-            return;
-        };
-        let Some(transport) = participant.sending_transport().map(|t| t.id) else {
-            return;
-        };
-        let subscription = participant.subscriptions.get_mut(&track_sid);
-        let Some(down) = subscription.and_then(|s| s.down.as_mut()) else {
-            return;
-        };
-        if !down.bound {
-            down.bound = true;
-            self.shared.counters.subscribed(down.kind, 1);
-        }
-        self.command(Command::SetDownTrack {
-            transport,
-            config: Box::new(config),
-        });
-        self.tell_publisher(id, &track_sid);
-    }
-
-    /// The subscriber cannot decode what the publisher sends.
-    pub(super) fn codec_unsupported(&mut self, down: DownTrackId) {
-        let Some((id, track_sid)) = self.down_tracks.get(&down).cloned() else {
-            return;
-        };
-        self.unsubscribe(id, &track_sid);
-        self.respond_subscription(id, track_sid, proto::SubscriptionError::SeCodecUnsupported);
-    }
-
-    fn respond_subscription(
+    pub(super) fn respond_subscription(
         &mut self,
         id: ParticipantId,
         track_sid: String,
@@ -354,165 +213,6 @@ impl Room {
             self.unsubscribe(id, track_sid);
             let error = proto::SubscriptionError::SeTrackNotfound;
             self.respond_subscription(id, track_sid.to_owned(), error);
-        }
-    }
-
-    /// Tells the publisher that somebody hears or sees its track, once and when it is true.
-    pub(super) fn tell_publisher(&mut self, id: ParticipantId, track_sid: &str) {
-        let Some(subscriber) = self.participant(id) else {
-            return;
-        };
-        let connected = subscriber
-            .sending_transport()
-            .is_some_and(|t| t.ever_connected);
-        if subscriber.hidden() || !connected {
-            return;
-        }
-        let Some((owner, _)) = self.publisher_of(track_sid) else {
-            return;
-        };
-        let Some(publisher) = self.participant_mut(owner) else {
-            return;
-        };
-        let tells = publisher.client.supports_track_subscribed();
-        let Some(track) = publisher.published_by_sid_mut(track_sid) else {
-            return;
-        };
-        if !std::mem::replace(&mut track.ever_subscribed, true) && tells {
-            publisher.send(Message::TrackSubscribed(proto::TrackSubscribed {
-                track_sid: track_sid.to_owned(),
-            }));
-        }
-    }
-
-    /// Tells all publishers of a subscriber whose connection stands now.
-    pub(super) fn tell_publishers(&mut self, id: ParticipantId) {
-        let Some(participant) = self.participant(id) else {
-            return;
-        };
-        let bound: Vec<String> = participant
-            .subscriptions
-            .iter()
-            .filter(|(_, s)| s.down.as_ref().is_some_and(|down| down.bound))
-            .map(|(sid, _)| sid.clone())
-            .collect();
-        for track_sid in bound {
-            self.tell_publisher(id, &track_sid);
-        }
-    }
-
-    /// Takes a copy away; the wish stays as it is.
-    fn detach(&mut self, id: ParticipantId, track_sid: &str) {
-        let Some(participant) = self.participants.get_mut(&id) else {
-            return;
-        };
-        let Some(subscription) = participant.subscriptions.get_mut(track_sid) else {
-            return;
-        };
-        let Some(down) = subscription.down.take() else {
-            return;
-        };
-        self.down_tracks.remove(&down.down);
-        let transport = participant.sending_transport().map(|t| t.id);
-        if participant.single_connection {
-            participant.publisher.free(track_sid, media_kind(down.kind));
-            participant.publisher.dirty = true;
-        } else if let Some(subscriber) = &mut participant.subscriber {
-            subscriber.offerer.remove(down.down);
-        }
-        let last = !participant.is_subscribed_to(&down.publisher_sid);
-        if down.bound {
-            self.shared.counters.subscribed(down.kind, -1);
-        }
-        if let Some(transport) = transport.filter(|_| down.bound) {
-            self.command(Command::RemoveDownTrack {
-                transport,
-                down: down.down,
-            });
-        }
-        self.quality.forget_down(down.down);
-        self.to_negotiate.insert(id);
-        if last {
-            self.unsubscribed_from(id, &down.publisher_sid);
-        }
-        self.take_up_waiting(id);
-    }
-
-    /// A copy went: one that a limit kept waiting may have its place.
-    fn take_up_waiting(&mut self, id: ParticipantId) {
-        let limited = self.settings.subscription_limit_audio > 0
-            || self.settings.subscription_limit_video > 0;
-        if !limited {
-            return;
-        }
-        let waiting: Vec<String> = self.participant(id).map_or_else(Vec::new, |participant| {
-            let subscriptions = participant.subscriptions.iter();
-            subscriptions
-                .filter(|(_, s)| s.wanted && s.down.is_none())
-                .map(|(sid, _)| sid.clone())
-                .collect()
-        });
-        for track_sid in waiting {
-            self.reconcile(id, &track_sid);
-        }
-    }
-
-    /// A track is gone: all copies and wishes for it end.
-    pub(super) fn source_removed(&mut self, track_sid: &str) {
-        let subscribers: Vec<ParticipantId> = self
-            .participants
-            .iter()
-            .filter(|(_, p)| p.subscriptions.contains_key(track_sid))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in subscribers {
-            self.detach(id, track_sid);
-            if let Some(participant) = self.participant_mut(id) {
-                participant.subscriptions.shift_remove(track_sid);
-            }
-        }
-    }
-
-    pub(super) fn track_settings(
-        &mut self,
-        id: ParticipantId,
-        settings: &proto::UpdateTrackSettings,
-    ) {
-        for sid in &settings.track_sids {
-            if let Some(subscription) = self.subscription(id, sid) {
-                subscription.settings = Some(proto::UpdateTrackSettings {
-                    track_sids: Vec::new(),
-                    ..settings.clone()
-                });
-                self.apply_settings(id, sid);
-            }
-        }
-    }
-
-    /// Brings the settings of a copy to the data plane.
-    pub(super) fn apply_settings(&mut self, id: ParticipantId, track_sid: &str) {
-        let Some(plan) = self.send_plan(id, track_sid) else {
-            return;
-        };
-        let Some(participant) = self.participants.get_mut(&id) else {
-            return;
-        };
-        if let Some(subscriber) = &mut participant.subscriber {
-            subscriber
-                .offerer
-                .set_layer(plan.down, plan.max_layer, plan.paused);
-        }
-        let bound = participant
-            .subscriptions
-            .get(track_sid)
-            .and_then(|s| s.down.as_ref())
-            .is_some_and(|down| down.bound);
-        if bound {
-            self.command(Command::SetDownTrackLayer {
-                down: plan.down,
-                max_layer: plan.max_layer,
-                paused: plan.paused,
-            });
         }
     }
 
@@ -553,9 +253,4 @@ impl Room {
             self.reconcile(id, &sid);
         }
     }
-}
-
-/// RFC 3550 §8.1: chosen at random. Zero is left out, for some stacks take it for none.
-fn new_ssrc() -> Ssrc {
-    Ssrc(rand::rng().random_range(1..=u32::MAX))
 }

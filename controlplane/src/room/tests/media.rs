@@ -1,6 +1,6 @@
 use livekit_protocol as proto;
-use millrace_shared::ids::Pt;
-use millrace_shared::link::{Command, DownTrackConfig, Event, SpeakerLevel, TrackReport};
+use millrace_shared::ids::{Pt, Ssrc};
+use millrace_shared::link::{Codec, Command, DownTrackConfig, Event, SpeakerLevel, TrackReport};
 use proto::signal_response::Message;
 
 use super::harness::{Client, Node, answer_to, camera, claims, params, pass};
@@ -232,6 +232,48 @@ async fn settings_choose_the_layer() {
         })
         .collect();
     assert_eq!(layers, [(0, false), (1, false), (2, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_follow_the_codec_that_really_comes() {
+    let node = Node::start().await;
+    let (alice, mut bob, (_, video)) = call(&node).await;
+    let track = node
+        .commands()
+        .into_iter()
+        .find_map(|command| match command {
+            Command::SetUpTrack { config, .. } if config.mid.as_str() == "1" => Some(config),
+            _ => None,
+        })
+        .unwrap();
+    let h264 = track
+        .codecs
+        .iter()
+        .find(|up| up.codec == Codec::H264)
+        .unwrap();
+    let started = |pt| Event::UpTrackStarted {
+        transport: alice.transport(false),
+        track: track.track,
+        spatial: 0,
+        ssrc: Ssrc(1),
+        pt,
+    };
+    // The expected one changes nothing.
+    node.take();
+    node.event(started(track.codecs[0].pt)).await;
+    assert!(node.take().is_empty());
+
+    node.event(started(h264.pt)).await;
+    bob.wait_update("alice", |info| {
+        info.tracks
+            .iter()
+            .any(|t| t.sid == video && t.mime_type == "video/H264")
+    })
+    .await;
+    bob.answer_offer(&node).await;
+    let configs = down_tracks(&node.take());
+    assert_eq!(configs.len(), 1);
+    assert!(configs[0].pts.iter().all(|map| map.up == h264.pt));
 }
 
 #[tokio::test(start_paused = true)]

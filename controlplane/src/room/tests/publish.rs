@@ -1,5 +1,5 @@
 use livekit_protocol as proto;
-use millrace_shared::ids::Ssrc;
+use millrace_shared::ids::{Pt, Ssrc};
 use millrace_shared::link::{Codec, Command, Event, UpTrackConfig};
 use proto::request_response::Reason;
 use proto::signal_response::Message;
@@ -140,6 +140,7 @@ async fn a_first_packet_announces_as_well() {
         track: up_tracks(&node.commands())[0].track,
         spatial: 0,
         ssrc: Ssrc(1),
+        pt: Pt(96),
     };
     node.event(started).await;
     let tracks = listed(node.rooms.get_participant(request).await.unwrap());

@@ -143,16 +143,35 @@ async fn a_transport_lost_for_good_asks_to_join_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_shard_sends_clients_away() {
+    let node = Node::start().await;
+    let mut alice = node.join("alice").await;
+    let closed = Event::Closed {
+        transport: alice.transport(true),
+        reason: CloseReason::ShardFull,
+    };
+    node.event(closed).await;
+    let leave = alice.wait_leave().await;
+    assert_eq!(leave.action(), Action::Disconnect);
+    assert_eq!(leave.reason(), proto::DisconnectReason::JoinFailure);
+}
+
+#[tokio::test(start_paused = true)]
 async fn shutdown_tells_everybody() {
     let node = Node::start().await;
     let mut alice = node.join_active("alice").await;
+    alice.publish(&node).await;
     node.rooms.shutdown().await;
     let leave = alice.wait_leave().await;
     assert_eq!(leave.reason(), proto::DisconnectReason::ServerShutdown);
     assert_eq!(leave.action(), Action::Disconnect);
     let refused = node.try_join(claims("bob"), params()).await.unwrap_err();
     assert_eq!(refused.status, 503);
-    assert_eq!(node.rooms.metrics().rooms, 0);
+    let metrics = node.rooms.metrics();
+    assert_eq!(
+        (metrics.rooms, metrics.participants, metrics.published_video),
+        (0, 0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
