@@ -54,9 +54,14 @@ fn random_text(alphabet: &[u8], len: usize) -> String {
         .collect()
 }
 
-/// A new API key in LiveKit's form.
+/// A new id in LiveKit's form: a prefix that says of what, and 12 characters.
+pub fn generate_id(prefix: &str) -> String {
+    format!("{prefix}{}", random_text(BASE57, 12))
+}
+
+/// A new API key.
 pub fn generate_key() -> String {
-    format!("API{}", random_text(BASE57, 12))
+    generate_id("API")
 }
 
 /// A new secret: 44 characters of 62, more entropy than the 256 bits of the HMAC it keys.

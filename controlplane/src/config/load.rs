@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_saphyr::Options;
 
+use super::advertise::Cidr;
 use super::overrides::{self, Override};
 use super::tree::{self, Finding, KeyTree};
 use super::{Config, NodeIp, PortRange};
@@ -82,6 +83,13 @@ fn key_prefix(path: &str) -> String {
     }
 }
 
+/// The pair of keys that development runs with when it has no others.
+pub fn development_keys() -> ApiKeys {
+    [(DEV_KEY.to_owned(), DEV_SECRET.to_owned())]
+        .into_iter()
+        .collect()
+}
+
 /// Reads and checks the whole configuration.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let mut warnings = Vec::new();
@@ -98,6 +106,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     refuse_unbuilt(&config)?;
     check_prometheus(&config)?;
     check_ports(&config, &mut warnings)?;
+    check_addresses(&config)?;
+    check_level(&config)?;
     warn_of_public_dev_keys(&config, &mut warnings);
     Ok(Loaded { config, warnings })
 }
@@ -216,9 +226,7 @@ fn load_keys(config: &mut Config, warnings: &mut Vec<String>) -> Result<(), Conf
         config.keys = read_key_file(&config.key_file)?;
     }
     if config.development && config.keys.is_empty() {
-        config.keys = [(DEV_KEY.to_owned(), DEV_SECRET.to_owned())]
-            .into_iter()
-            .collect();
+        config.keys = development_keys();
         if config.bind_addresses.is_none() {
             config.bind_addresses = Some(vec!["127.0.0.1".into(), "::1".into()]);
         }
@@ -332,16 +340,35 @@ fn check_ports(config: &Config, warnings: &mut Vec<String>) -> Result<(), Config
     }
     let ports = config.udp_ports();
     let shards = usize::from(config.dataplane.shards);
-    if ports.len() > 1 && shards > ports.len() {
+    if shards > ports.len() {
         return Err(refused(
             "dataplane.shards",
             format!(
-                "{shards} shards need a port each, and {ports} has only {}",
-                ports.len()
+                "{shards} shards need a UDP port each: write a range of as many as rtc.udp_port, \
+                 which now is {ports}"
             ),
         ));
     }
     Ok(())
+}
+
+fn check_addresses(config: &Config) -> Result<(), ConfigError> {
+    let ips = &config.rtc.ips;
+    for text in ips.includes.iter().chain(&ips.excludes) {
+        text.parse::<Cidr>()
+            .map_err(|reason| refused("rtc.ips", reason))?;
+    }
+    Ok(())
+}
+
+fn check_level(config: &Config) -> Result<(), ConfigError> {
+    match config.logging.level.to_lowercase().as_str() {
+        "" | "trace" | "debug" | "info" | "warn" | "error" => Ok(()),
+        level => Err(refused(
+            "logging.level",
+            format!("`{level}` is no level: write debug, info, warn or error"),
+        )),
+    }
 }
 
 fn warn_of_public_dev_keys(config: &Config, warnings: &mut Vec<String>) {

@@ -15,8 +15,7 @@ pub struct RtcConfig {
     pub port_range_start: u16,
     pub port_range_end: u16,
     pub node_ip: NodeIp,
-    pub interfaces: NameFilter,
-    pub ips: NameFilter,
+    pub ips: AddressFilter,
     pub enable_loopback_candidate: bool,
     pub pli_throttle: PliThrottle,
 }
@@ -46,11 +45,8 @@ impl PortRange {
         false
     }
 
-    /// The port of the n-th shard. All shards share a single port.
+    /// The port of the n-th shard.
     pub fn port_of(self, shard: usize) -> Option<u16> {
-        if self.start == self.end {
-            return Some(self.start);
-        }
         let port = u16::try_from(shard).ok()?.checked_add(self.start)?;
         (port <= self.end).then_some(port)
     }
@@ -137,10 +133,10 @@ impl FromStr for NodeIp {
     }
 }
 
-/// Names or address blocks to use or to skip; `includes` alone counts when both are given.
+/// Address blocks to use or to skip; `includes` alone counts when both are given.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct NameFilter {
+pub struct AddressFilter {
     pub includes: Vec<String>,
     pub excludes: Vec<String>,
 }
@@ -252,7 +248,7 @@ mod tests {
         assert_eq!(range.len(), 4);
         assert_eq!(range.port_of(3), Some(7885));
         assert_eq!(range.port_of(4), None);
-        assert_eq!(PortRange::single(7882).port_of(9), Some(7882));
+        assert_eq!(PortRange::single(7882).port_of(1), None);
         for text in ["", "0", "7885-7882", "7882-", "1-2-3", "70000", "x"] {
             assert!(text.parse::<PortRange>().is_err(), "{text}");
         }

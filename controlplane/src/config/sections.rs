@@ -73,17 +73,12 @@ impl Config {
     }
 
     /// Shards to run on a machine with `cpus` CPUs: as many as configured, else one for each CPU
-    /// less one for the control plane, but no more than there are ports for.
+    /// less one for the control plane, but no more than there are ports for. Shards do not share a
+    /// port yet.
     pub fn shards(&self, cpus: usize) -> usize {
-        if self.dataplane.shards > 0 {
-            return usize::from(self.dataplane.shards);
-        }
-        let ports = self.udp_ports();
-        let by_cpu = cpus.saturating_sub(1).max(1);
-        if ports.len() == 1 {
-            by_cpu
-        } else {
-            by_cpu.min(ports.len())
+        match self.dataplane.shards {
+            0 => cpus.saturating_sub(1).clamp(1, self.udp_ports().len()),
+            shards => usize::from(shards),
         }
     }
 }
