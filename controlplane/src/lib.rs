@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod config;
 pub mod dataplane_client;
+pub mod http;
 pub mod negotiate;
 pub mod participant;
 pub mod room;

@@ -1,0 +1,138 @@
+//! Joining: `/rtc` and `/rtc/v1`, each with a check that does not join.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{ConnectInfo, FromRequestParts as _, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+
+use super::join_params::{self, Reading};
+use super::listen::Place;
+use super::signal_socket::{self, SignalSocket};
+use super::{Site, bearer};
+use crate::auth::Claims;
+use crate::room::{JoinError, JoinParams};
+
+/// How long a room may take over a join. LiveKit tries for 3 + 4 + 5 s.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// Bytes read at a time; the library's default of 128 KiB would be most of a viewer's memory.
+const READ_BUFFER_LEN: usize = 4 * 1024;
+
+pub(super) async fn validate_v0(State(site): State<Site>, request: Request) -> Response {
+    validate(&site, request, false).await
+}
+
+pub(super) async fn validate_v1(State(site): State<Site>, request: Request) -> Response {
+    validate(&site, request, true).await
+}
+
+pub(super) async fn join_v0(State(site): State<Site>, request: Request) -> Response {
+    join(site, request, false).await
+}
+
+pub(super) async fn join_v1(State(site): State<Site>, request: Request) -> Response {
+    join(site, request, true).await
+}
+
+async fn validate(site: &Site, request: Request, v1: bool) -> Response {
+    let (parts, _) = request.into_parts();
+    let reading = Reading { v1, strict: true };
+    let (claims, params) = match admission(site, &parts, reading) {
+        Ok(admission) => admission,
+        Err(refusal) => return refusal.into_response(),
+    };
+    match site.rooms.validate(&claims, &params).await {
+        Ok(()) => "success".into_response(),
+        Err(error) => refusal(&error),
+    }
+}
+
+/// A room is asked before the protocol is switched: a refusal is then an HTTP status, which is all
+/// a browser tells the page of a failed socket's second try.
+async fn join(site: Site, request: Request, v1: bool) -> Response {
+    let (mut parts, _) = request.into_parts();
+    if !asks_for_upgrade(&parts.headers) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let reading = Reading { v1, strict: false };
+    let (claims, params) = match admission(&site, &parts, reading) {
+        Ok(admission) => admission,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let upgrade = match upgrade(&mut parts, &site).await {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return rejection.into_response(),
+    };
+    let joined = tokio::time::timeout(JOIN_TIMEOUT, site.rooms.join(claims, params)).await;
+    let session = match joined {
+        Ok(Ok(session)) => session,
+        Ok(Err(error)) => return refusal(&error),
+        Err(_) => {
+            let text = "timed out while waiting for signal response";
+            return (StatusCode::INTERNAL_SERVER_ERROR, text).into_response();
+        }
+    };
+    let open = (site.sockets.open(), parts.extensions.remove::<Place>());
+    upgrade.on_upgrade(async move |socket| {
+        let room = session.room_sid.clone();
+        let participant = session.participant_sid.clone();
+        let end = SignalSocket::new(socket, session).run().await;
+        tracing::debug!(room, participant, ?end, "signal socket closed");
+        drop(open);
+    })
+}
+
+async fn upgrade(
+    parts: &mut Parts,
+    site: &Site,
+) -> Result<WebSocketUpgrade, WebSocketUpgradeRejection> {
+    let upgrade = WebSocketUpgrade::from_request_parts(parts, site).await?;
+    let len_max = match site.settings.signal_message_size_limit {
+        0 => signal_socket::MESSAGE_LEN_MAX,
+        limit => limit.min(signal_socket::MESSAGE_LEN_MAX),
+    };
+    Ok(upgrade
+        .read_buffer_size(READ_BUFFER_LEN)
+        .write_buffer_size(0)
+        .max_message_size(len_max)
+        .max_frame_size(len_max))
+}
+
+/// Token and parameters of a join.
+fn admission(
+    site: &Site,
+    parts: &Parts,
+    reading: Reading,
+) -> Result<(Claims, JoinParams), (StatusCode, String)> {
+    let claims =
+        bearer::required(parts, site).map_err(|refused| (StatusCode::UNAUTHORIZED, refused.0))?;
+    let remote = parts
+        .extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |info| info.0.ip());
+    let params = join_params::parse(parts, remote, reading)
+        .map_err(|text| (StatusCode::BAD_REQUEST, text.to_owned()))?;
+    Ok((claims, params))
+}
+
+fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    let names = |name, token: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|each| each.trim().eq_ignore_ascii_case(token))
+    };
+    names(header::CONNECTION, "upgrade") && names(header::UPGRADE, "websocket")
+}
+
+fn refusal(error: &JoinError) -> Response {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, error.message.clone()).into_response()
+}
