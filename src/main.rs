@@ -1,1 +1,31 @@
-fn main() {}
+//! Command line and wiring of the planes.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod cli_commands;
+mod logging;
+mod media;
+mod node;
+mod settings;
+
+use std::process::ExitCode;
+
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    let invocation = cli::parse();
+    let done = match &invocation.command {
+        None => node::run(&invocation),
+        Some(command) => cli_commands::run(command, &invocation),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("millrace: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
