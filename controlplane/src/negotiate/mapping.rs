@@ -1,6 +1,6 @@
 //! From what a publisher sends to what one subscriber can decode.
 
-use millrace_shared::link::{Codec, PtMapping};
+use millrace_shared::link::{Codec, PtMapping, RedMapping};
 
 use super::codec::PublishedCodec;
 use super::remote::RemoteCodec;
@@ -43,7 +43,7 @@ pub(super) fn map(source: &[PublishedCodec], theirs: &[RemoteCodec]) -> Option<M
                     up: codec.up.pt,
                     down: format.pt,
                     down_rtx: format.rtx_pt,
-                    unwrap_red: codec.up.codec == Codec::Red && format.codec != Codec::Red,
+                    red: red_mapping(codec, format, theirs),
                 });
                 if mapped.used.iter().all(|used| used.pt != format.pt) {
                     mapped.used.push(*format);
@@ -54,6 +54,22 @@ pub(super) fn map(source: &[PublishedCodec], theirs: &[RemoteCodec]) -> Option<M
         }
     }
     (!mapped.pts.is_empty()).then_some(mapped)
+}
+
+/// The blocks within RED name payload types too: the publisher's, until they are mapped.
+fn red_mapping(
+    codec: &PublishedCodec,
+    format: &RemoteCodec,
+    theirs: &[RemoteCodec],
+) -> Option<RedMapping> {
+    match (codec.up.codec, format.codec) {
+        (Codec::Red, Codec::Red) => theirs
+            .iter()
+            .find(|theirs| theirs.codec == Codec::Opus)
+            .map(|opus| RedMapping::Blocks(opus.pt)),
+        (Codec::Red, _) => Some(RedMapping::Unwrap),
+        _ => None,
+    }
 }
 
 /// Same profile first, then one that contains it; the subscriber's order decides between equals.

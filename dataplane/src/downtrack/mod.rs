@@ -228,8 +228,8 @@ impl DownTrack {
         let mut outgoing = Outgoing::new(packet, self.stream.ssrc, mapping.down, seq)
             .with_rewritten(packet, rtp_time, vp8)
             .with_exts(self.ext_ids, mid);
-        if mapping.unwrap_red {
-            outgoing = outgoing.unwrap_red(packet)?;
+        if let Some(red) = mapping.red {
+            outgoing = outgoing.with_red(packet, red)?;
         }
         let payload_len = outgoing.payload_len(packet);
         self.stream.sent(now, payload_len, forwarded.starts);
@@ -276,8 +276,8 @@ impl DownTrack {
             .with_rewritten(packet, rtp_time, vp8)
             .with_original(seq.seq())
             .with_exts(ext_ids, mid);
-        if mapping.unwrap_red {
-            return outgoing.unwrap_red(packet);
+        if let Some(red) = mapping.red {
+            return outgoing.with_red(packet, red);
         }
         Some(outgoing)
     }

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use millrace_shared::ids::{Mid, Pt, Ssrc};
-use millrace_shared::link::{ExtIds, ExtKind};
+use millrace_shared::link::{ExtIds, ExtKind, RedMapping};
 use millrace_shared::payload::PictureId;
 use millrace_shared::payload::red::RedView;
 use millrace_shared::payload::vp8::{Vp8Descriptor, Vp8View, write_descriptor};
@@ -47,6 +47,8 @@ pub struct Outgoing {
     vp8: Option<Vp8Rewrite>,
     /// Bytes of RED before the primary block, left out.
     red_len: u16,
+    /// Payload type written into the headers of RED blocks.
+    red_blocks: Option<Pt>,
     ext_ids: ExtIds,
     /// Present as long as the subscriber may not know whose SSRC this is.
     mid: Option<Mid>,
@@ -65,6 +67,7 @@ impl Outgoing {
             original: None,
             vp8: None,
             red_len: 0,
+            red_blocks: None,
             ext_ids: ExtIds::default(),
             mid: None,
         }
@@ -87,10 +90,13 @@ impl Outgoing {
         self
     }
 
-    /// Leaves only the primary block of a RED payload; `None` if it is no RED (RFC 2198 §3).
-    pub(super) fn unwrap_red(mut self, packet: &Packet<'_>) -> Option<Self> {
+    /// Fits a RED payload to the subscriber; `None` if it is no RED (RFC 2198 §3).
+    pub(super) fn with_red(mut self, packet: &Packet<'_>, mapping: RedMapping) -> Option<Self> {
         let red = RedView::parse(packet.payload).ok()?;
-        self.red_len = u16::try_from(red.primary_offset).ok()?;
+        match mapping {
+            RedMapping::Unwrap => self.red_len = u16::try_from(red.primary_offset).ok()?,
+            RedMapping::Blocks(pt) => self.red_blocks = Some(pt),
+        }
         Some(self)
     }
 
@@ -165,7 +171,11 @@ impl Outgoing {
             rest = rest.get_mut(len..)?;
         }
         let kept = self.payload_kept(packet);
-        rest.get_mut(..kept.len())?.copy_from_slice(kept);
+        let written = rest.get_mut(..kept.len())?;
+        written.copy_from_slice(kept);
+        if let Some(pt) = self.red_blocks {
+            map_red_blocks(written, pt);
+        }
         Some(())
     }
 
@@ -193,6 +203,20 @@ impl Outgoing {
             .chain(packet.exts.iter().copied())
             .filter_map(|(kind, ext)| self.ext_ids.id(kind).map(|id| (id, ext)))
             .collect()
+    }
+}
+
+/// RFC 2198 §3: a header of four bytes with the high bit set for each redundant block, and one of
+/// a single byte for the primary one. All blocks have the same payload type.
+fn map_red_blocks(payload: &mut [u8], pt: Pt) {
+    let mut at = 0;
+    while let Some(header) = payload.get_mut(at) {
+        let follows = *header & 0x80;
+        *header = follows | pt.0;
+        if follows == 0 {
+            return;
+        }
+        at += 4;
     }
 }
 

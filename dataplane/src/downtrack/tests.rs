@@ -1,5 +1,5 @@
 use arrayvec::ArrayVec;
-use millrace_shared::link::ExtKind;
+use millrace_shared::link::{ExtKind, RedMapping};
 use millrace_shared::payload::vp8::Vp8View;
 use millrace_shared::wire::rtp::RtpView;
 
@@ -51,7 +51,7 @@ fn config() -> DownTrackConfig {
             up: Pt(96),
             down: Pt(120),
             down_rtx: Some(Pt(121)),
-            unwrap_red: false,
+            red: None,
         }],
         ext_ids,
         nack: true,
@@ -392,7 +392,7 @@ fn start_values_leave_room_before_the_wrap() {
 fn red_is_unwrapped_for_a_subscriber_without_it() {
     let mut unwrapping = config();
     unwrapping.kind = MediaKind::Audio;
-    unwrapping.pts[0].unwrap_red = true;
+    unwrapping.pts[0].red = Some(RedMapping::Unwrap);
     let mut down = DownTrack::new(unwrapping, START);
     let red = [0xef, 0x00, 0x00, 0x02, 0x6f, 0xaa, 0xbb, 0x78, 0x03];
     let packet = packet(50, &red);
@@ -407,5 +407,22 @@ fn red_is_unwrapped_for_a_subscriber_without_it() {
     assert!(
         down.forward(AT(1_020), &self::packet(51, &[0xff]), &CLOCKS)
             .is_none()
+    );
+}
+
+#[test]
+fn red_blocks_get_the_subscribers_payload_type() {
+    let mut mapping = config();
+    mapping.kind = MediaKind::Audio;
+    mapping.pts[0].red = Some(RedMapping::Blocks(Pt(110)));
+    let mut down = DownTrack::new(mapping, START);
+    let red = [0xef, 0x00, 0x00, 0x02, 0x6f, 0xaa, 0xbb, 0x78, 0x03];
+    let packet = packet(50, &red);
+    let outgoing = down.forward(AT(1_000), &packet, &CLOCKS).unwrap();
+    let bytes = written(&outgoing, &packet);
+    let payload = RtpView::parse(&bytes).unwrap().payload().to_vec();
+    assert_eq!(
+        payload,
+        [0xee, 0x00, 0x00, 0x02, 0x6e, 0xaa, 0xbb, 0x78, 0x03]
     );
 }

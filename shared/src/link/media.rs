@@ -172,6 +172,15 @@ pub struct UpTrackConfig {
     pub pli_interval_ms: [u32; crate::limits::SPATIAL_LAYERS_MAX],
 }
 
+/// How a publisher's RED reaches a subscriber.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum RedMapping {
+    /// The subscriber has no RED, as Firefox: only the primary block is sent.
+    Unwrap,
+    /// The subscriber's payload type for what the blocks contain.
+    Blocks(Pt),
+}
+
 /// Payload type of the publisher to payload type of the subscriber.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct PtMapping {
@@ -179,9 +188,8 @@ pub struct PtMapping {
     pub down: Pt,
     /// Payload type of retransmissions to the subscriber.
     pub down_rtx: Option<Pt>,
-    /// The publisher sends RED (RFC 2198) and the subscriber has none: only the primary block is
-    /// sent.
-    pub unwrap_red: bool,
+    /// What happens to RED (RFC 2198); absent for every other payload.
+    pub red: Option<RedMapping>,
 }
 
 /// Highest layer a subscriber may get. Both count from 0; more than exists means the best one.

@@ -16,8 +16,8 @@ pub use event::{
     TrackReport, TransportReport,
 };
 pub use media::{
-    Codec, DownTrackConfig, Encoding, ExtIds, ExtKind, Layer, MediaKind, PtMapping, UpCodec,
-    UpTrackConfig,
+    Codec, DownTrackConfig, Encoding, ExtIds, ExtKind, Layer, MediaKind, PtMapping, RedMapping,
+    UpCodec, UpTrackConfig,
 };
 
 use crate::ids::ShardId;

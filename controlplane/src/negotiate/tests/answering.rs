@@ -1,5 +1,5 @@
 use millrace_shared::ids::Rid;
-use millrace_shared::link::{ExtKind, MediaKind, PtMapping};
+use millrace_shared::link::{ExtKind, MediaKind, PtMapping, RedMapping};
 
 use super::*;
 
@@ -315,9 +315,13 @@ fn one_connection_for_chromium() {
         up: Pt(up),
         down: Pt(down),
         down_rtx: rtx.map(Pt),
-        unwrap_red: false,
+        red: None,
     };
-    assert_eq!(red.pts, [mapping(121, 63, None), mapping(120, 111, None)]);
+    let blocks = PtMapping {
+        red: Some(RedMapping::Blocks(Pt(111))),
+        ..mapping(121, 63, None)
+    };
+    assert_eq!(red.pts, [blocks, mapping(120, 111, None)]);
     assert!(!red.nack && red.rtx_ssrc.is_none());
     let h264 = answer
         .send
