@@ -2,20 +2,7 @@
 'use strict';
 
 const LK = window.LivekitClient;
-const state = { room: null, data: [], texts: [], files: [], events: [], stops: [], connected: 0 };
-window.millraceTest = state;
-
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-async function until(what, condition, timeoutMs = 10000) {
-  const start = performance.now();
-  for (;;) {
-    const value = await condition();
-    if (value) return value;
-    if (performance.now() - start > timeoutMs) throw new Error(`timeout: ${what}`);
-    await sleep(20);
-  }
-}
+const state = { room: null, data: [], texts: [], files: [], events: [], stops: [], stopSampling: null };
 
 function note(event, detail = {}) {
   state.events.push({ at: Date.now(), event, ...detail });
@@ -29,7 +16,8 @@ function watch(room) {
     E.TrackSubscribed, E.TrackUnsubscribed, E.TrackSubscriptionFailed, E.TrackMuted, E.TrackUnmuted,
     E.ParticipantConnected, E.ParticipantDisconnected, E.LocalTrackSubscribed, E.ActiveSpeakersChanged,
     E.ConnectionQualityChanged, E.ParticipantMetadataChanged, E.ParticipantAttributesChanged,
-    E.ParticipantPermissionsChanged, E.RoomMetadataChanged, E.TrackStreamStateChanged]) {
+    E.ParticipantPermissionsChanged, E.ParticipantNameChanged, E.RoomMetadataChanged, E.TrackStreamStateChanged,
+    E.TrackSubscriptionPermissionChanged]) {
     room.on(event, (...args) => note(event, { detail: args.map(brief) }));
   }
   room.on(E.TrackSubscribed, (track, publication, participant) => {
@@ -37,7 +25,7 @@ function watch(room) {
     element.dataset.identity = participant.identity;
     element.dataset.source = publication.source;
     document.getElementById('media').append(element);
-    if (track.kind === 'video') firstFrame(element, `${participant.identity}/${publication.source}`);
+    if (track.kind === 'video') watchFrames(element, `${participant.identity}/${publication.source}`);
   });
   room.on(E.TrackUnsubscribed, (track) => track.detach().forEach((element) => element.remove()));
   room.registerTextStreamHandler('test', async (reader, from) =>
@@ -52,71 +40,17 @@ function watch(room) {
   room.registerRpcMethod('double', async (call) => String(2 * Number(call.payload)));
 }
 
+// What of an event's arguments can leave the page.
 function brief(value) {
   if (value === null || typeof value !== 'object') return value;
   if (Array.isArray(value)) return value.map(brief);
   return value.identity ?? value.trackSid ?? value.sid ?? Object.prototype.toString.call(value);
 }
 
-const firstFrames = {};
-function firstFrame(element, key) {
-  element.requestVideoFrameCallback?.(() => { firstFrames[key] ??= Date.now(); });
-}
-
 function publication(identity, source) {
   const participant = identity === 'self' ? state.room.localParticipant
     : state.room.remoteParticipants.get(identity);
   return participant?.getTrackPublication(source);
-}
-
-function receiverOf(identity, source) {
-  return publication(identity, source)?.track?.receiver;
-}
-
-async function inbound(identity, source) {
-  const receiver = receiverOf(identity, source);
-  if (!receiver) return null;
-  let found = null;
-  (await receiver.getStats()).forEach((stats) => { if (stats.type === 'inbound-rtp') found = stats; });
-  return found;
-}
-
-// A picture that changes all over with every frame: `noisy` ones cannot be compressed.
-function picture({ width, height, fps, noisy }) {
-  const canvas = document.createElement('canvas');
-  canvas.width = width;
-  canvas.height = height;
-  const context = canvas.getContext('2d', { willReadFrequently: false });
-  const noise = noisy ? new ImageData(width, height) : null;
-  let frame = 0;
-  const timer = setInterval(() => {
-    frame += 1;
-    if (noise) {
-      const pixels = new Uint32Array(noise.data.buffer);
-      let seed = frame * 2654435761;
-      for (let i = 0; i < pixels.length; i += 1) {
-        seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-        pixels[i] = 0xff000000 | (seed >>> 8);
-      }
-      context.putImageData(noise, 0, 0);
-      return;
-    }
-    context.fillStyle = `hsl(${(frame * 3) % 360} 70% 50%)`;
-    context.fillRect(0, 0, width, height);
-    context.fillStyle = '#fff';
-    context.font = `${height / 4}px sans-serif`;
-    context.fillText(String(frame), width / 8, height / 2);
-    context.fillRect((frame * 8) % width, height * 0.7, width / 10, height / 10);
-  }, 1000 / fps);
-  state.stops.push(() => clearInterval(timer));
-  const [track] = canvas.captureStream(fps).getVideoTracks();
-  return track;
-}
-
-let audioContext = null;
-function audio() {
-  audioContext ??= new AudioContext();
-  return audioContext;
 }
 
 window.t = {
@@ -139,7 +73,8 @@ window.t = {
   },
 
   async publishVideo({ width = 640, height = 360, fps = 15, noisy = false, source = 'camera', ...options } = {}) {
-    const track = picture({ width, height, fps, noisy });
+    const { track, stop } = picture({ width, height, fps, noisy });
+    state.stops.push(stop);
     const at = Date.now();
     const published = await state.room.localParticipant.publishTrack(track, {
       source, simulcast: false, name: source, ...options,
@@ -148,18 +83,11 @@ window.t = {
   },
 
   async publishTone(hz) {
-    const context = audio();
-    await context.resume();
-    const oscillator = context.createOscillator();
-    oscillator.frequency.value = hz;
-    const destination = context.createMediaStreamDestination();
-    oscillator.connect(destination);
-    oscillator.start();
-    state.stops.push(() => oscillator.stop());
+    const { track, oscillator, stop } = await toneSource(hz);
+    state.stops.push(stop);
     state.oscillator = oscillator;
     const at = Date.now();
-    const published = await state.room.localParticipant.publishTrack(
-      destination.stream.getAudioTracks()[0], { source: 'microphone', dtx: false });
+    const published = await state.room.localParticipant.publishTrack(track, { source: 'microphone', dtx: false });
     return { sid: published.trackSid, at };
   },
 
@@ -184,52 +112,62 @@ window.t = {
 
   forgetFirstFrames() { for (const key of Object.keys(firstFrames)) delete firstFrames[key]; },
 
+  now: () => Date.now(),
+
+  // The longest time without a frame of a remote video since then, and how many came.
+  frameGap: (identity, source, since) =>
+    longestGap(frameTimes[`${identity}/${source}`] ?? [], since, Date.now()),
+
+  // The longest time this page drew nothing: what no server is to blame for.
+  drawGap: (since) => longestGap(drawn, since, Date.now()),
+
   inbound: async (identity, source) => {
-    const stats = await inbound(identity, source);
-    return stats && {
-      framesDecoded: stats.framesDecoded ?? 0,
-      keyFramesDecoded: stats.keyFramesDecoded ?? 0,
-      freezeCount: stats.freezeCount ?? 0,
-      totalFreezesDuration: stats.totalFreezesDuration ?? 0,
-      frameWidth: stats.frameWidth ?? 0,
-      frameHeight: stats.frameHeight ?? 0,
-      packetsReceived: stats.packetsReceived ?? 0,
-      packetsLost: stats.packetsLost ?? 0,
-      bytesReceived: stats.bytesReceived ?? 0,
-      nackCount: stats.nackCount ?? 0,
-      pliCount: stats.pliCount ?? 0,
-      codecId: stats.codecId,
-    };
+    const receiver = publication(identity, source)?.track?.receiver;
+    return receiver ? inboundOf(receiver) : null;
   },
+
+  // Of every remote video, by identity/source.
+  async inboundVideos() {
+    const all = {};
+    for (const participant of state.room.remoteParticipants.values()) {
+      for (const { source, track } of participant.videoTrackPublications.values()) {
+        const stats = track?.receiver && await inboundOf(track.receiver);
+        if (stats) all[`${participant.identity}/${source}`] = stats;
+      }
+    }
+    return all;
+  },
+
+  outbound: (source) => outboundOf(publication('self', source).track.sender),
+
+  startSampling(identity, source) {
+    state.stopSampling = sampleDecoded(publication(identity, source).track.receiver);
+  },
+  stopSampling: () => state.stopSampling(),
 
   async availableOutgoingBitrate() {
     let best = 0;
-    for (const pc of [state.room.engine.pcManager.publisher]) {
-      (await pc.getStats()).forEach((stats) => {
-        if (stats.type === 'candidate-pair' && stats.availableOutgoingBitrate) {
-          best = Math.max(best, stats.availableOutgoingBitrate);
-        }
-      });
-    }
+    (await state.room.engine.pcManager.publisher.getStats()).forEach((stats) => {
+      if (stats.type === 'candidate-pair') best = Math.max(best, stats.availableOutgoingBitrate ?? 0);
+    });
     return best;
+  },
+
+  // The address family and protocol the publishing peer connection uses.
+  async selectedCandidates() {
+    const stats = await state.room.engine.pcManager.publisher.getStats();
+    let pair = null;
+    stats.forEach((entry) => {
+      if (entry.type === 'candidate-pair' && entry.nominated && entry.state === 'succeeded') pair = entry;
+    });
+    const { address, protocol, candidateType } = stats.get(pair.remoteCandidateId);
+    return { local: stats.get(pair.localCandidateId).address, remote: address, protocol, candidateType };
   },
 
   // Loudest frequency of what is heard of `identity`, in Hz; 0 when silent.
   async tone(identity) {
-    const context = audio();
-    await context.resume();
     const track = await until('audio track', () => publication(identity, 'microphone')?.track);
-    const source = context.createMediaStreamSource(new MediaStream([track.mediaStreamTrack]));
-    const analyser = context.createAnalyser();
-    analyser.fftSize = 4096;
-    source.connect(analyser);
-    await sleep(400);
-    const bins = new Float32Array(analyser.frequencyBinCount);
-    analyser.getFloatFrequencyData(bins);
-    source.disconnect();
-    let best = 0;
-    for (let i = 1; i < bins.length; i += 1) if (bins[i] > bins[best]) best = i;
-    return bins[best] < -80 ? 0 : (best * context.sampleRate) / analyser.fftSize;
+    return loudest(track.mediaStreamTrack);
   },
 
   setVideoQuality(identity, source, quality) {
@@ -287,6 +225,39 @@ window.t = {
   }),
   received: () => ({ data: state.data, texts: state.texts, files: state.files }),
   events: () => state.events,
+  roomMetadata: () => state.room.metadata,
+  permissions: () => {
+    const { canPublish, canSubscribe, canPublishData, hidden } = state.room.localParticipant.permissions;
+    return { canPublish, canSubscribe, canPublishData, hidden };
+  },
+  permitSubscriptions: (all, list = []) =>
+    state.room.localParticipant.setTrackSubscriptionPermissions(all, list),
+
+  // Calls one of these functions; what it throws comes back instead.
+  async attempt(name, ...args) {
+    try {
+      return { value: await window.t[name](...args) };
+    } catch (error) {
+      const { name: kind, message, reasonName, status } = error;
+      return { error: { kind, message, reasonName, status } };
+    }
+  },
+
+  // A client that does not ask itself whether it may publish: the server has to.
+  async publishUnasked(options) {
+    state.room.localParticipant.hasPermissionsToPublish = () => true;
+    return window.t.publishVideo(options);
+  },
+
   simulate: (scenario) => state.room.simulateScenario(scenario),
-  cutSignal: () => { state.room.engine.client.ws?.close?.(); },
+
+  // Joins and leaves, once for each token. Data brings both peer connections up.
+  async churn(url, tokens) {
+    for (const token of tokens) {
+      const room = new LK.Room({ singlePeerConnection: false });
+      await room.connect(url, token);
+      await room.localParticipant.publishData(new Uint8Array(100), { reliable: true });
+      await room.disconnect();
+    }
+  },
 };
