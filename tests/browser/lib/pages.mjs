@@ -13,6 +13,8 @@ const here = dirname(fileURLToPath(import.meta.url));
 const FILES = {
   '/': [join(here, '../page/index.html'), 'text/html'],
   '/page.js': [join(here, '../page/page.js'), 'text/javascript'],
+  '/measure.js': [join(here, '../page/measure.js'), 'text/javascript'],
+  '/sources.js': [join(here, '../page/sources.js'), 'text/javascript'],
   '/livekit-client.umd.js': [
     join(here, '../node_modules/livekit-client/dist/livekit-client.umd.js'),
     'text/javascript',
@@ -30,7 +32,8 @@ export async function servePage(host = 'localhost') {
     response.writeHead(200, { 'content-type': file[1] }).end(await readFile(file[0]));
   });
   await new Promise((resolve) => server.listen(0, host, resolve));
-  return { url: `http://${host}:${server.address().port}/`, close: () => server.close() };
+  const name = host.includes(':') ? `[${host}]` : host;
+  return { url: `http://${name}:${server.address().port}/`, close: () => server.close() };
 }
 
 const CHROMIUM_ARGS = [
@@ -40,6 +43,9 @@ const CHROMIUM_ARGS = [
   '--autoplay-policy=no-user-gesture-required', '--disable-background-timer-throttling',
   '--disable-renderer-backgrounding', '--disable-backgrounding-occluded-windows',
 ];
+
+// As Playwright opens Chromium's.
+const VIEWPORT = { width: 1280, height: 720 };
 
 const FIREFOX_PREFS = {
   'media.navigator.streams.fake': true,
@@ -54,7 +60,7 @@ const FIREFOX_PREFS = {
 
 /// Starts `name` ('chromium' or 'firefox'). `newPage()` gives a page with `call(fn, ...args)`,
 /// which runs one of the page's test functions.
-export async function startBrowser(name, { executablePath, args = [] } = {}) {
+export async function startBrowser(name, { executablePath, args = [], debuggingPort } = {}) {
   if (name === 'chromium') {
     const browser = await chromium.launch({
       executablePath: executablePath ?? '/usr/bin/chromium', args: [...CHROMIUM_ARGS, ...args],
@@ -72,13 +78,15 @@ export async function startBrowser(name, { executablePath, args = [] } = {}) {
   const sound = await startSound();
   const browser = await puppeteer.launch({
     browser: 'firefox', executablePath: executablePath ?? '/usr/bin/firefox-esr', headless: true,
-    extraPrefsFirefox: FIREFOX_PREFS, args, protocolTimeout: 120_000,
+    defaultViewport: VIEWPORT,
+    extraPrefsFirefox: FIREFOX_PREFS, args, debuggingPort, protocolTimeout: 120_000,
     env: { ...process.env, ...sound.env },
   });
   return {
     name,
     async newPage(url) {
-      const page = await browser.newPage();
+      // A tab behind another one is throttled to one timer a second, so every page has a window.
+      const page = await browser.newPage({ type: 'window' });
       return adapt(name, page, url, (fn, argument) => page.evaluate(fn, argument), () => page.close());
     },
     async close() {
