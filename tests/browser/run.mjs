@@ -11,12 +11,13 @@ const deep = process.argv.includes('--deep');
 const words = process.argv.slice(2).filter((word) => !word.startsWith('--'));
 const CELL_TIMEOUT_MS = deep ? 600_000 : 150_000;
 
-export class Skip extends Error {}
-
 /// What a cell is given: one server and one page host for all, browsers started when first needed.
 class Context {
   browsers = new Map();
   calls = [];
+  ends = [];
+  /// Those of the cell's own.
+  servers = [];
 
   constructor(server, site) {
     Object.assign(this, { server, site, deep, figures: [] });
@@ -27,10 +28,24 @@ class Context {
     return this.browsers.get(name);
   }
 
-  call() {
-    const call = new Call(this);
+  call(options) {
+    const call = new Call(this, options);
     this.calls.push(call);
     return call;
+  }
+
+  /// A server of the cell's own, stopped with the cell.
+  async startServer(options) {
+    if (process.env.LIVEKIT_URL) this.skip('needs a server of its own, and LIVEKIT_URL names one');
+    const own = await startServer(options);
+    this.servers.push(own);
+    this.atEnd(() => own.stop('SIGKILL'));
+    return own;
+  }
+
+  /// Runs `end` when the cell is over, last come first.
+  atEnd(end) {
+    this.ends.unshift(end);
   }
 
   /// A measured value, printed beside the cell's name.
@@ -81,10 +96,14 @@ for (const cell of wanted) {
       counts.failed += 1;
       console.log(`FAIL  ${cell.name}: ${error.message} ${context.figures.join(', ')}`);
       console.log(context.calls.map((call) => call.logs()).join('\n'));
-      console.log(`--- server\n${server.log.slice(-30).join('\n')}`);
+      for (const { log } of context.servers.length > 0 ? context.servers : [server]) {
+        console.log(`--- server\n${log.slice(-30).join('\n')}`);
+      }
     }
   } finally {
     for (const call of context.calls.splice(0)) await call.close();
+    context.servers = [];
+    for (const end of context.ends.splice(0)) await end().catch((error) => console.log(`      at the end: ${error.message}`));
   }
 }
 for (const browser of context.browsers.values()) await (await browser).close().catch(() => {});

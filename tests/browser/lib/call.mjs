@@ -29,25 +29,37 @@ export function median(values) {
   return sorted[Math.floor(sorted.length / 2)];
 }
 
-/// One room. Pages are opened in the browsers given, and closed with the call.
+/// One room. Pages are opened in the browsers given, and closed with the call. `server` and `site`
+/// stand in for those all cells share; `url` is where pages find the server's signalling.
 export class Call {
-  constructor(context) {
-    this.context = context;
+  constructor(context, { server = context.server, site = context.site, url = server.url } = {}) {
+    Object.assign(this, { context, server, site, url });
     rooms += 1;
     this.room = `room-${process.pid}-${rooms}`;
     this.pages = new Map();
   }
 
-  /// Opens a page and connects it as `identity`.
-  async join(identity, browser, { single = true, options = {}, connect = {}, grant = {}, token = {} } = {}) {
+  /// Opens a page for `identity`, or returns the one that is open. `browser` is a name, or a
+  /// browser of the cell's own.
+  async page(identity, browser) {
     let page = this.pages.get(identity);
     if (!page) {
-      page = await (await this.context.browser(browser)).newPage(this.context.site.url);
+      const started = typeof browser === 'string' ? await this.context.browser(browser) : browser;
+      page = await started.newPage(this.site.url);
+      page.identity = identity;
       this.pages.set(identity, page);
     }
-    page.identity = identity;
-    const jwt = await mint(identity, this.room, grant, token);
-    const joined = await page.call('connect', this.context.server.url, jwt,
+    return page;
+  }
+
+  token(identity, grant = {}, options = {}) {
+    return mint(identity, this.room, grant, options);
+  }
+
+  /// Opens a page and connects it as `identity`.
+  async join(identity, browser, { single = true, options = {}, connect = {}, grant = {}, token = {} } = {}) {
+    const page = await this.page(identity, browser);
+    const joined = await page.call('connect', this.url, await this.token(identity, grant, token),
       { singlePeerConnection: single, ...options }, connect);
     page.connectMs = joined.ms;
     page.sid = joined.sid;
@@ -72,11 +84,21 @@ export class Call {
     for (const page of this.pages.values()) await page.close().catch(() => {});
   }
 
+  /// What a page tells of another participant.
+  async seen(page, identity) {
+    return (await page.call('participants')).find((participant) => participant.identity === identity);
+  }
+
   /// What pages logged, for a failed cell.
   logs() {
     return [...this.pages].map(([identity, page]) =>
       `--- ${identity} (${page.browser})\n${page.log.slice(-15).join('\n')}`).join('\n');
   }
+}
+
+/// The events of one name that a page has seen.
+export async function events(page, name) {
+  return (await page.call('events')).filter(({ event }) => event === name);
 }
 
 /// Frames advance for `seconds` without a freeze.

@@ -1,47 +1,85 @@
 // The server under test: our release build, on ports of its own.
 import { spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KEY, SECRET } from './token.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
-const binary = join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'release/millrace');
+// Another server that reads LIVEKIT_CONFIG can stand in, to tell its behaviour from ours.
+const binary = process.env.MILLRACE_BINARY
+  ?? join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'release/millrace');
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/// Starts the server and waits until it answers. `config` is YAML beside the ports and keys;
-/// `prefix` is a command that runs it, such as `ip netns exec name`.
-export async function startServer({ port = 17880, udpPort = 17882, config = '', bind = [], prefix = [], host = '127.0.0.1' } = {}) {
+/// A TCP port nobody listens on.
+export async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function freeUdpPort() {
+  const socket = createSocket('udp4');
+  await new Promise((resolve) => socket.bind(0, resolve));
+  const { port } = socket.address();
+  await new Promise((resolve) => socket.close(resolve));
+  return port;
+}
+
+/// Starts the server and waits until it answers on `host`. `config` is YAML beside the ports and
+/// keys; `bind` are the addresses it listens on.
+export async function startServer({ config = '', bind = [], host = '127.0.0.1' } = {}) {
   if (process.env.LIVEKIT_URL) return external(process.env.LIVEKIT_URL);
-  const body = `port: ${port}\nrtc:\n  udp_port: ${udpPort}\nkeys:\n  ${KEY}: ${SECRET}\n${config}`;
-  const command = [...prefix, binary, ...bind.flatMap((address) => ['--bind', address])];
-  const log = [];
-  const child = spawn(command[0], command.slice(1), {
+  const [port, tcpPort, udpPort] = [await freePort(), await freePort(), await freeUdpPort()];
+  const body = `port: ${port}\nrtc:\n  udp_port: ${udpPort}\n  tcp_port: ${tcpPort}\n`
+    + `keys:\n  ${KEY}: ${SECRET}\n${config}`;
+  const at = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  const server = { url: `ws://${at}`, http: `http://${at}`, host, port, log: [] };
+  const start = async () => {
+    Object.assign(server, run(bind.flatMap((address) => ['--bind', address]), body, server.log));
+    await answering(server);
+  };
+  server.stop = async (signal = 'SIGTERM') => {
+    if (!server.ended()) server.child.kill(signal);
+    return server.exit;
+  };
+  /// Ends it and starts it again on the same ports.
+  server.restart = async (signal = 'SIGKILL') => {
+    await server.stop(signal);
+    await start();
+  };
+  await start();
+  return server;
+}
+
+function run(args, body, log) {
+  const child = spawn(binary, args, {
     env: { ...process.env, LIVEKIT_CONFIG: body }, stdio: ['ignore', 'pipe', 'pipe'],
   });
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on('line', (line) => log.push(line));
   }
   let ended = null;
-  const exit = new Promise((resolve) => child.on('exit', (code, signal) => {
-    ended = { code, signal };
-    resolve(ended);
-  }));
-  const server = {
-    url: `ws://${host}:${port}`, http: `http://${host}:${port}`, pid: child.pid, log, exit,
-    async stop(signal = 'SIGTERM') {
-      if (!ended) child.kill(signal);
-      return exit;
-    },
-  };
-  if (prefix.length === 0) await answering(server, () => ended);
-  return server;
+  const exit = new Promise((resolve) => {
+    const end = (result) => {
+      ended = result;
+      resolve(result);
+    };
+    child.on('error', (error) => end({ error }));
+    child.on('exit', (code, signal) => end({ code, signal }));
+  });
+  return { child, pid: child.pid, exit, ended: () => ended };
 }
 
-async function answering(server, ended) {
+async function answering(server) {
   for (let tries = 0; tries < 200; tries += 1) {
-    if (ended()) throw new Error(`the server ended:\n${server.log.join('\n')}`);
+    const ended = server.ended();
+    if (ended) throw new Error(`the server ended: ${ended.error ?? ''}\n${server.log.join('\n')}`);
     const response = await fetch(server.http).catch(() => null);
     if (response?.ok) return;
     await sleep(25);
