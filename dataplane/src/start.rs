@@ -1,4 +1,9 @@
 //! Starting and ending the data plane.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "start reads the clock once, and hands the command queues to the control plane"
+)]
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -198,6 +198,7 @@ fn interval(rtt: Duration, tries: u8) -> Duration {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "what proptest's macros expand to")]
 mod tests {
     use std::collections::BTreeMap;
 
