@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use millrace_controlplane::config::{self, Config};
+use millrace_dataplane::speakers::SpeakerConfig;
 use millrace_dataplane::{Backend, Dataplane, StartError};
+use millrace_shared::limits::EVENTS_QUEUED_MAX;
 use millrace_shared::link::{CommandSink, Event, EventSink};
 use tokio::sync::mpsc;
 
-/// Events waiting for the control plane. A shard makes some hundred a second when a thousand
-/// participants join at once.
-const EVENTS_MAX: usize = 16_384;
 /// Places kept for events that are told only once.
-const EVENTS_RESERVED: usize = EVENTS_MAX / 2;
+const EVENTS_RESERVED: usize = EVENTS_QUEUED_MAX / 2;
 
 /// The running data plane.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ impl Media {
         config: &Config,
         shards: usize,
     ) -> Result<(Self, mpsc::Receiver<Event>), StartError> {
-        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let (events, receiver) = mpsc::channel(EVENTS_QUEUED_MAX);
         let ports = config.udp_ports();
         let dataplane = millrace_dataplane::start(
             &millrace_dataplane::Config {
@@ -36,6 +35,7 @@ impl Media {
                 ],
                 advertise: config.advertised(&millrace_netio::local_addresses()),
                 backend: backend(config.dataplane.backend),
+                speakers: speakers(&config.audio),
             },
             |_| Box::new(Events(events.clone())),
         )?;
@@ -49,6 +49,18 @@ impl Media {
     /// Blocks until every shard has ended.
     pub(crate) fn shut_down(self) {
         self.dataplane.shut_down();
+    }
+}
+
+/// Shorter intervals than this say nothing about speech: five packets.
+const SPEAKERS_INTERVAL_MS_MIN: u32 = 100;
+
+fn speakers(audio: &config::AudioConfig) -> SpeakerConfig {
+    SpeakerConfig {
+        active_level: audio.active_level,
+        min_percentile: audio.min_percentile,
+        update_interval_ms: audio.update_interval.max(SPEAKERS_INTERVAL_MS_MIN),
+        smooth_intervals: audio.smooth_intervals,
     }
 }
 

@@ -17,6 +17,7 @@ use millrace_shared::link::{Command, CommandSink, EventSink, LocalAddress};
 use millrace_shared::time::{Epoch, UNIX_EPOCH_SINCE_1900};
 
 use crate::shard::host::{CommandQueue, Host, HostConfig};
+use crate::speakers::SpeakerConfig;
 
 pub use millrace_netio::Backend;
 
@@ -30,6 +31,8 @@ pub struct Config {
     /// Addresses to advertise, best first.
     pub advertise: Vec<IpAddr>,
     pub backend: Backend,
+    /// When a track counts as speaking.
+    pub speakers: SpeakerConfig,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +80,7 @@ pub fn start(
             epoch,
             identity: identity.clone(),
             addresses,
+            speakers: config.speakers,
             seed: seed(id),
         };
         let (host, queue) = Host::start(host, events(id))?;

@@ -96,8 +96,9 @@ pub const DATA_DESTINATIONS_MAX: usize = 1024;
 /// Commands that wait for a shard. A join takes some ten; a queue this long means a shard that
 /// hangs.
 pub const COMMANDS_QUEUED_MAX: usize = 65_536;
-/// Events that wait for the control plane.
-pub const EVENTS_QUEUED_MAX: usize = 65_536;
+/// Events that wait for the control plane. A shard makes some hundred a second when a thousand
+/// participants join at once.
+pub const EVENTS_QUEUED_MAX: usize = 16_384;
 
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= 1280 - 40 - 8);
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= DATAGRAM_RECEIVE_LEN_MAX);

@@ -310,6 +310,9 @@ pub(super) const KEYS: &[(&str, Support)] = &[
     ("rtc.enable_rtp_stream_restart_detection", Unserved(NOT_YET)),
     // Our own.
     ("dataplane.shards", Served),
-    ("dataplane.placement", Served),
+    (
+        "dataplane.placement",
+        Unserved("a room stays on its first shard"),
+    ),
     ("dataplane.backend", Served),
 ];

@@ -242,19 +242,7 @@ impl Default for LimitConfig {
 pub struct DataplaneConfig {
     /// Threads that forward media; 0 leaves one CPU to the control plane and takes the others.
     pub shards: u16,
-    pub placement: Placement,
     pub backend: Backend,
-}
-
-/// Onto which shard a participant goes.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Placement {
-    /// The room's own.
-    #[default]
-    Home,
-    /// Any, in turn.
-    Spread,
 }
 
 /// How packets reach the kernel.

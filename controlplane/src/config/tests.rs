@@ -50,7 +50,6 @@ fn every_documented_key_is_read() {
     assert_eq!(config.limit.max_metadata_size, 1000);
     assert_eq!(config.audio.min_percentile, 41);
     assert_eq!(config.dataplane.shards, 4);
-    assert_eq!(config.dataplane.placement, Placement::Spread);
     assert_eq!(config.dataplane.backend, Backend::Mmsg);
 
     for unserved in ["rtc.tcp_port", "webhook", "rtc.turn_servers", "psrpc"] {

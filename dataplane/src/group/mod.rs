@@ -22,11 +22,11 @@ pub struct Group {
 }
 
 impl Group {
-    pub fn new(id: GroupId) -> Self {
+    pub fn new(id: GroupId, speakers: SpeakerConfig) -> Self {
         Self {
             id,
             members: Vec::new(),
-            speakers: SpeakerGroup::new(SpeakerConfig::default()),
+            speakers: SpeakerGroup::new(speakers),
             replay: ReplayWindow::default(),
             armed: Armed::default(),
         }

@@ -90,7 +90,7 @@ impl Shard {
         if let Some(slot) = self.group_ids.get(&id) {
             return *slot;
         }
-        let slot = self.groups.insert(Group::new(id));
+        let slot = self.groups.insert(Group::new(id, self.speakers));
         self.group_ids.insert(id, slot);
         slot
     }

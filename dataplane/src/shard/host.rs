@@ -24,6 +24,7 @@ use millrace_shared::time::{Epoch, Timestamp};
 
 use super::{Shard, ShardSetup};
 use crate::StartError;
+use crate::speakers::SpeakerConfig;
 
 /// Longest park: a wake-up of an idle shard once a second feeds its metrics.
 const PARK_MAX: Duration = Duration::from_secs(1);
@@ -38,6 +39,7 @@ pub(crate) struct HostConfig {
     pub(crate) identity: Identity,
     /// Addresses to advertise, best first.
     pub(crate) addresses: Vec<LocalAddress>,
+    pub(crate) speakers: SpeakerConfig,
     pub(crate) seed: u64,
 }
 
@@ -179,6 +181,7 @@ fn run(
         epoch: config.epoch,
         identity: config.identity,
         events,
+        speakers: config.speakers,
         seed: config.seed,
     };
     run_loop(Shard::new(setup, now), io, &commands, &config.epoch);

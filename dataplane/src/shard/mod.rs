@@ -27,6 +27,7 @@ use crate::downtrack::DownTrack;
 use crate::group::Group;
 use crate::router::Router;
 use crate::slots::{Slot, Slots};
+use crate::speakers::SpeakerConfig;
 use crate::transport::{Signal, Transport};
 use crate::uptrack::UpTrack;
 use timers::{Armed, Timers};
@@ -76,6 +77,7 @@ pub struct ShardSetup {
     pub epoch: Epoch,
     pub identity: Identity,
     pub events: Box<dyn EventSink>,
+    pub speakers: SpeakerConfig,
     pub seed: u64,
 }
 
@@ -93,6 +95,7 @@ pub struct Shard {
     identity: Identity,
     events: Box<dyn EventSink>,
     random: Random,
+    speakers: SpeakerConfig,
 
     demux: Demux,
     transports: Slots<Transport>,
@@ -138,6 +141,7 @@ impl Shard {
             identity: setup.identity,
             events: setup.events,
             random: Random::new(setup.seed),
+            speakers: setup.speakers,
             demux: Demux::default(),
             transports: Slots::default(),
             up_tracks: Slots::default(),
