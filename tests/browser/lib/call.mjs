@@ -30,10 +30,10 @@ export function median(values) {
 }
 
 /// One room. Pages are opened in the browsers given, and closed with the call. `server` and `site`
-/// stand in for those all cells share; `url` is where pages find the server's signalling.
+/// stand in for those all cells share.
 export class Call {
-  constructor(context, { server = context.server, site = context.site, url = server.url } = {}) {
-    Object.assign(this, { context, server, site, url });
+  constructor(context, { server = context.server, site = context.site } = {}) {
+    Object.assign(this, { context, server, site, url: server.url });
     rooms += 1;
     this.room = `room-${process.pid}-${rooms}`;
     this.pages = new Map();
@@ -56,10 +56,10 @@ export class Call {
     return mint(identity, this.room, grant, options);
   }
 
-  /// Opens a page and connects it as `identity`.
-  async join(identity, browser, { single = true, options = {}, connect = {}, grant = {}, token = {} } = {}) {
+  /// Opens a page and connects it as `identity`. `url` is where this page finds the server.
+  async join(identity, browser, { single = true, options = {}, connect = {}, grant = {}, token = {}, url = this.url } = {}) {
     const page = await this.page(identity, browser);
-    const joined = await page.call('connect', this.url, await this.token(identity, grant, token),
+    const joined = await page.call('connect', url, await this.token(identity, grant, token),
       { singlePeerConnection: single, ...options }, connect);
     page.connectMs = joined.ms;
     page.sid = joined.sid;

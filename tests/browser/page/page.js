@@ -238,8 +238,8 @@ window.t = {
     try {
       return { value: await window.t[name](...args) };
     } catch (error) {
-      const { name: kind, message, reasonName, status } = error;
-      return { error: { kind, message, reasonName, status } };
+      const { name: kind, message, reason, status } = error;
+      return { error: { kind, message, reason: LK.ConnectionErrorReason[reason], status } };
     }
   },
 
