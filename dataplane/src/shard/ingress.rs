@@ -142,6 +142,7 @@ impl Shard {
             transport.transport_cc.record(now, seq, wire_len);
             let at = transport.transport_cc.next_timeout();
             self.timers
+            transport.streams.note_heard(rtp.ssrc);
                 .arm(&mut transport.armed, at, Reason::Transport(slot));
         }
         let stream = match transport.streams.by_ssrc(rtp.ssrc) {

@@ -44,7 +44,12 @@ impl Shard {
             self.apply(now, command, tx);
             applied += 1;
         }
-        while let Some((at, reason)) = self.timers.pop_due(now) {
+        // Each entry once: one that arms itself again for the past must not keep the loop from
+        // packets and commands.
+        for _ in 0..self.timers.len() {
+            let Some((at, reason)) = self.timers.pop_due(now) else {
+                break;
+            };
             self.handle_timeout(now, at, reason, tx);
         }
         io.submit();

@@ -51,6 +51,15 @@ impl Timers {
         }
     }
 
+    /// Entries, stale ones included.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub fn next(&self) -> Timestamp {
         self.queue
             .peek()

@@ -43,10 +43,14 @@ impl StreamsRx {
 
     pub fn learn(&mut self, ssrc: Ssrc, stream: StreamRef) {
         self.by_ssrc.insert(ssrc, stream);
+    }
+
+    /// An authentic packet of `ssrc` arrived, whether a track is known for it or not.
+    pub fn note_heard(&mut self, ssrc: Ssrc) {
         self.any_ssrc = Some(ssrc);
     }
 
-    /// A source of the peer, the one learned last.
+    /// A source of the peer, the one heard last.
     pub fn any_ssrc(&self) -> Option<Ssrc> {
         self.any_ssrc
     }
