@@ -8,7 +8,7 @@
 //! 4 submit      everything the tick wrote, as trains
 //! ```
 
-use millrace_netio::NetIo;
+use millrace_netio::{NetIo, SendCounters};
 use millrace_shared::link::Command;
 use millrace_shared::time::Timestamp;
 
@@ -53,9 +53,16 @@ impl Shard {
             self.handle_timeout(now, at, reason, tx);
         }
         io.submit();
+        self.note_sent(&io.counters().send);
         if received == DATAGRAMS_PER_TICK_MAX || applied == COMMANDS_PER_TICK_MAX {
             return now;
         }
         self.timers.next()
+    }
+
+    fn note_sent(&mut self, send: &SendCounters) {
+        self.metrics.datagrams_sent = send.datagrams;
+        self.metrics.bytes_sent = send.bytes;
+        self.metrics.sends = send.submissions;
     }
 }
