@@ -214,10 +214,9 @@ fn run_loop(mut shard: Shard, mut io: Box<dyn NetIo>, commands: &Receiver<Comman
             // What the goodbye wrote has been submitted by the tick.
             return;
         }
-        let now = clock();
-        if deadline > now {
-            io.park(Some(wait(deadline, now)));
-        }
+        // Also when something is due already: a park of no time takes in what has arrived, and
+        // without it due timers would shut packets out.
+        io.park(Some(wait(deadline, clock())));
     }
 }
 
