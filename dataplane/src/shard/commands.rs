@@ -127,6 +127,8 @@ impl Shard {
             return;
         };
         if let Some(transport) = self.transports.get_mut(slot) {
+            // The end of DTLS that follows is no news.
+            transport.closed = true;
             transport.say_goodbye(now);
         }
         self.pump(now, slot, tx);

@@ -108,6 +108,7 @@ impl Shard {
         if std::mem::replace(&mut transport.closed, true) {
             return;
         }
+        transport.security.revoke();
         let transport = transport.id;
         self.emit(Event::Closed { transport, reason });
     }

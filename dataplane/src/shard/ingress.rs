@@ -72,6 +72,7 @@ impl Shard {
             .get_mut(slot)
             .ok_or(DropReason::StunUfragUnknown)?;
 
+            .filter(|transport| !transport.closed)
         let outcome = transport
             .ice
             .receive(now, tuple, &request, self.scratch.as_mut_slice())?;

@@ -69,6 +69,12 @@ impl Security {
         }
     }
 
+    /// The keys are given up: nothing is sent or accepted under them any more.
+    pub fn revoke(&mut self) {
+        self.srtp = None;
+        self.established = false;
+    }
+
     pub fn established(&self) -> bool {
         self.established
     }
