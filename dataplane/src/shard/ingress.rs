@@ -79,7 +79,7 @@ impl Shard {
         if let Some(response) = self.scratch.get(..outcome.response_len) {
             send_datagram(&mut transport.train, tuple, response, tx, &mut self.metrics);
         }
-        if outcome.new_tuple {
+        if outcome.new_tuple || self.demux.by_tuple(&tuple) != Some(slot) {
             self.demux.add_tuple(tuple, slot);
         }
         if let Some(evicted) = outcome.evicted {
