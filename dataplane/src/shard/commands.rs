@@ -104,7 +104,6 @@ impl Shard {
         };
         transport.security.expect(remote.fingerprint);
         transport.receive_ext_ids = remote.receive_ext_ids;
-        transport.settle(now, &mut self.signals);
         self.pump(now, slot, tx);
     }
 

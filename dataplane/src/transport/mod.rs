@@ -139,6 +139,10 @@ impl Transport {
     ) {
         loop {
             self.pump_dtls(now, epoch, poll_buffer, outlet, signals);
+            if self.settle(now, signals) == Trust::Mismatch {
+                self.pump_dtls(now, epoch, poll_buffer, outlet, signals);
+                return;
+            }
             // One SCTP packet at a time: DTLS queues few.
             if !self.pump_sctp(now, signals) {
                 return;
@@ -176,12 +180,12 @@ impl Transport {
             }
         }
         self.security.dtls = Some(dtls);
-        self.settle(now, signals);
     }
 
     /// Checks the fingerprint once certificate and description are both known.
-    pub fn settle(&mut self, now: Timestamp, signals: &mut Vec<Signal>) {
-        match self.security.settle() {
+    fn settle(&mut self, now: Timestamp, signals: &mut Vec<Signal>) -> Trust {
+        let trust = self.security.settle();
+        match trust {
             Trust::Waiting => {}
             Trust::Established => {
                 self.report_at = now + RECEIVER_REPORT_INTERVAL;
@@ -192,12 +196,16 @@ impl Transport {
                 signals.push(Signal::Closed(CloseReason::FingerprintMismatch));
             }
         }
+        trust
     }
 
     /// Takes SCTP's outputs up to its next packet, which it hands to DTLS. False when none is left.
     fn pump_sctp(&mut self, now: Timestamp, signals: &mut Vec<Signal>) -> bool {
-        // Nothing of a peer whose certificate is not verified is looked at.
-        let trusted = self.security.established();
+        // A peer whose certificate is not verified gets no answer, hence no channel either: it
+        // would be sent the group's data (RFC 8827 §6.5).
+        if !self.security.established() {
+            return false;
+        }
         let (Some(sctp), Some(dtls)) = (&mut self.sctp, &mut self.security.dtls) else {
             return false;
         };
@@ -226,10 +234,8 @@ impl Transport {
                 SctpOutput::Message {
                     stream, payload, ..
                 } => match self.channels.kind(stream) {
-                    Some(kind) if trusted => {
-                        signals.push(Signal::Data { kind, payload });
-                    }
-                    _ => signals.push(Signal::Dropped(DropReason::DataLabelUnknown)),
+                    Some(kind) => signals.push(Signal::Data { kind, payload }),
+                    None => signals.push(Signal::Dropped(DropReason::DataLabelUnknown)),
                 },
                 SctpOutput::ChannelClosed { stream } => self.channels.close(stream),
                 SctpOutput::Closed => {}
@@ -259,6 +265,7 @@ impl Transport {
             dtls.handle_timeout(now);
         }
         if let Some(sctp) = &mut self.sctp
+            && self.security.established()
             && sctp.next_timeout() <= now
         {
             sctp.handle_timeout(now);
@@ -305,9 +312,11 @@ impl Transport {
             .dtls
             .as_ref()
             .map_or(Timestamp::NEVER, |dtls| dtls.next_timeout());
+        // Its timers wait with it for the certificate.
         let sctp = self
             .sctp
             .as_ref()
+            .filter(|_| self.security.established())
             .map_or(Timestamp::NEVER, |sctp| sctp.next_timeout());
         let reports = if self.up_tracks.is_empty() {
             Timestamp::NEVER
