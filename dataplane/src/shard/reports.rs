@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millrace_shared::drop::DropReason;
 use millrace_shared::link::{Event, TransportReport};
 use millrace_shared::time::Timestamp;
 
@@ -32,10 +33,15 @@ impl Shard {
             .iter_mut()
             .map(|(_, entry)| (entry.track.track(), entry.track.report()))
             .collect();
+        let drops = &mut self.metrics.drops;
         let down = self
             .down_tracks
             .iter_mut()
-            .map(|(_, entry)| (entry.track.id(), entry.track.report()))
+            .map(|(_, entry)| {
+                let unmapped = entry.track.take_unmapped_packets();
+                drops.add(DropReason::RtpPayloadTypeUnknown, unmapped);
+                (entry.track.id(), entry.track.report())
+            })
             .collect();
         let transports = self
             .transports
