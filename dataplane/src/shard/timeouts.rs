@@ -151,10 +151,10 @@ impl Shard {
         let ntp = self.epoch.ntp(now);
         if let Some((ssrc, info)) = entry.track.sender_report(now, ntp, &up.track.clocks()) {
             let mut writer = RtcpWriter::new(self.scratch.as_mut_slice());
-            let written = writer
-                .sender_report(ssrc, &info, &[])
-                .and_then(|()| writer.sdes_cname(ssrc, entry.track.cname()));
-            if written.is_some() {
+            if writer.sender_report(ssrc, &info, &[]).is_some() {
+                // A name too long for its item (RFC 3550 §6.5.1) is left out: the description says
+                // it too, and without reports nothing plays in step.
+                let _ = writer.sdes_cname(ssrc, entry.track.cname());
                 send_rtcp(transport, writer.written(), tx, &mut self.metrics);
             }
         }
