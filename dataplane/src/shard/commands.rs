@@ -29,7 +29,7 @@ impl Shard {
             }
             Command::SetUpTrack { transport, config } => self.set_up_track(transport, *config),
             Command::RemoveUpTrack { track, .. } => self.remove_up_track(track),
-            Command::MuteUpTrack { track, muted } => self.mute_up_track(track, muted),
+            Command::MuteUpTrack { track, muted } => self.mute_up_track(now, track, muted, tx),
             Command::SetDownTrack { transport, config } => {
                 self.set_down_track(now, transport, *config);
             }

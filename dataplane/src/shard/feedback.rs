@@ -203,6 +203,10 @@ impl Shard {
         let Some(entry) = self.up_tracks.get_mut(up_slot) else {
             return;
         };
+        // A key frame of a muted track goes nowhere; the end of the mute asks for one.
+        if entry.track.is_muted() {
+            return;
+        }
         let Some(transport) = self.transports.get_mut(entry.transport) else {
             return;
         };

@@ -1,5 +1,6 @@
 //! Published tracks and subscribers' copies come, change and go.
 
+use millrace_netio::Transmit;
 use millrace_shared::ids::{DownTrackId, TrackId, TransportId};
 use millrace_shared::limits::{DOWN_TRACKS_PER_TRANSPORT_MAX, UP_TRACKS_PER_TRANSPORT_MAX};
 use millrace_shared::link::{DownTrackConfig, Event, Layer, MediaKind, UpTrackConfig};
@@ -103,10 +104,25 @@ impl Shard {
         }
     }
 
-    pub(super) fn mute_up_track(&mut self, id: TrackId, muted: bool) {
-        let slot = self.track_ids.get(&id).copied();
-        if let Some(entry) = slot.and_then(|slot| self.up_tracks.get_mut(slot)) {
-            entry.track.set_muted(muted);
+    /// Subscribers missed what came while the track was muted: they go on with a key frame.
+    pub(super) fn mute_up_track(
+        &mut self,
+        now: Timestamp,
+        id: TrackId,
+        muted: bool,
+        tx: &mut dyn Transmit,
+    ) {
+        let Some(slot) = self.track_ids.get(&id).copied() else {
+            return;
+        };
+        let Some(entry) = self.up_tracks.get_mut(slot) else {
+            return;
+        };
+        let unmuted = entry.track.is_muted() && !muted;
+        entry.track.set_muted(muted);
+        if unmuted {
+            let live_layers = entry.track.live_layers(now);
+            self.request_keyframes(now, slot, live_layers, tx);
         }
     }
 
