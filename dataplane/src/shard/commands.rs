@@ -126,9 +126,9 @@ impl Shard {
             return;
         };
         if let Some(transport) = self.transports.get_mut(slot) {
+            transport.say_goodbye(now);
             // The end of DTLS that follows is no news.
             transport.closed = true;
-            transport.say_goodbye(now);
         }
         self.pump(now, slot, tx);
         let Some(transport) = self.transports.get_mut(slot) else {

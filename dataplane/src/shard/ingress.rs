@@ -67,12 +67,14 @@ impl Shard {
             .demux
             .by_ufrag(ufrag)
             .ok_or(DropReason::StunUfragUnknown)?;
+        // To one that is closed we are gone: its peer learns by the loss of consent (RFC 7675 §5.1)
+        // where no goodbye reached it.
         let transport = self
             .transports
             .get_mut(slot)
+            .filter(|transport| !transport.closed)
             .ok_or(DropReason::StunUfragUnknown)?;
 
-            .filter(|transport| !transport.closed)
         let outcome = transport
             .ice
             .receive(now, tuple, &request, self.scratch.as_mut_slice())?;
@@ -140,10 +142,10 @@ impl Shard {
         let ext_ids = transport.receive_ext_ids;
         let transport_cc = ext_ids.id(ExtKind::TransportCc).and_then(|id| rtp.ext(id));
         if let Some(seq) = transport_cc.and_then(rtp_ext::transport_cc) {
+            transport.streams.note_heard(rtp.ssrc);
             transport.transport_cc.record(now, seq, wire_len);
             let at = transport.transport_cc.next_timeout();
             self.timers
-            transport.streams.note_heard(rtp.ssrc);
                 .arm(&mut transport.armed, at, Reason::Transport(slot));
         }
         let stream = match transport.streams.by_ssrc(rtp.ssrc) {

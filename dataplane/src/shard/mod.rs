@@ -13,6 +13,9 @@ mod timeouts;
 pub mod timers;
 mod tracks;
 
+#[cfg(test)]
+mod tests;
+
 use hashbrown::HashMap;
 use millrace_netio::Datagram;
 use millrace_shared::drop::DropReason;
