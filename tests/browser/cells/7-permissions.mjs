@@ -21,11 +21,13 @@ async function cannotPublish(t) {
   const { error } = await alice.call('attempt', 'publishVideo', SMALL);
   expect(error?.kind === 'PublishTrackError' || error?.status === 403, `publishing gave ${JSON.stringify(error)}`);
   // The SDK asked itself. One that does not must be refused by the server.
-  const unasked = alice.call('attempt', 'publishUnasked', SMALL);
+  const unasked = alice.call('attempt', 'publishUnasked', SMALL).catch(() => ({}));
   await settle();
   expect((await tracksOf(call, bob, 'alice')).length === 0, 'bob sees a track of one who may not publish');
-  const got = await Promise.race([unasked, sleep(12_000).then(() => ({ error: { message: 'no answer' } }))]);
-  t.figure('refused with', JSON.stringify(got.error?.message ?? got));
+  if (!t.deep) return;
+  // Without an answer the SDK gives up after ten seconds.
+  const got = await unasked;
+  t.figure('refused with', got.error?.message ?? 'nothing');
   expect(got.error, 'the server let her publish');
 }
 
@@ -37,11 +39,10 @@ async function limitedSources(t) {
   expect(error?.status === 403, `publishing a camera gave ${JSON.stringify(error)}`);
   await alice.call('publishTone', 700);
   await eventually('bob hears alice', async () => Math.abs(await bob.call('tone', 'alice') - 700) < 25);
-  const unasked = alice.call('attempt', 'publishUnasked', SMALL);
+  alice.call('attempt', 'publishUnasked', SMALL).catch(() => {});
   await settle();
   const sources = (await tracksOf(call, bob, 'alice')).map(({ source }) => source);
   expect(sources.join() === 'microphone', `bob sees ${sources.join()} of alice`);
-  await Promise.race([unasked, sleep(12_000)]);
 }
 
 async function cannotSubscribe(t) {
