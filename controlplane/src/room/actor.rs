@@ -264,7 +264,9 @@ impl Room {
     }
 
     pub(super) fn number(&mut self) -> u32 {
-        self.last_number += 1;
+        // A client can have numbers used up, if it offers for half a day without a pause; that must
+        // not end the node. Those of four billion ago are free again.
+        self.last_number = self.last_number.wrapping_add(1);
         self.last_number
     }
 

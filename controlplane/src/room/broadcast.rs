@@ -65,9 +65,16 @@ impl Room {
             return;
         }
         let info = participant.info();
+        // Without metadata and the like, which may be half a megabyte for each.
         self.departed.push_back(Departed {
             at: Instant::now(),
-            info: info.clone(),
+            info: proto::ParticipantInfo {
+                sid: info.sid.clone(),
+                identity: info.identity.clone(),
+                version: info.version,
+                state: info.state,
+                ..Default::default()
+            },
         });
         if self.departed.len() > DEPARTED_MAX {
             self.departed.pop_front();
@@ -165,13 +172,7 @@ impl Room {
         self.departed
             .iter()
             .filter(|departed| departed.at >= since)
-            .map(|departed| proto::ParticipantInfo {
-                sid: departed.info.sid.clone(),
-                identity: departed.info.identity.clone(),
-                version: departed.info.version,
-                state: departed.info.state,
-                ..Default::default()
-            })
+            .map(|departed| departed.info.clone())
             .collect()
     }
 

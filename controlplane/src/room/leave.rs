@@ -119,6 +119,7 @@ impl Room {
             .filter_map(|s| s.down.as_ref())
         {
             self.down_tracks.remove(&down.down);
+            self.quality.forget_down(down.down);
             if down.bound {
                 self.shared.counters.subscribed(down.kind, -1);
             }
