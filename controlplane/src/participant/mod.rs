@@ -24,7 +24,7 @@ use client::Client;
 pub use close::CloseReason;
 use publish::{PendingTrack, PublishedTrack};
 use signal::Signal;
-use subscribe::{SubscriberPermissions, Subscription};
+use subscribe::{SsrcSequence, SubscriberPermissions, Subscription};
 use transport::{PublisherConnection, SubscriberConnection, Transport};
 
 /// Number of a participant within its room; never used twice.
@@ -61,6 +61,8 @@ pub(crate) struct Participant {
     pub(crate) permissions: SubscriberPermissions,
     /// By the track's sid.
     pub(crate) subscriptions: IndexMap<String, Subscription>,
+    /// For the copies on the transport that sends.
+    pub(crate) ssrcs: SsrcSequence,
     /// Sequence of the last reliable data packet the data plane had from it.
     pub(crate) reliable_sequence: u32,
 }

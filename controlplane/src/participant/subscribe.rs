@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use livekit_protocol as proto;
 use millrace_shared::ids::{DownTrackId, Ssrc, TrackId};
 use millrace_shared::link::Layer;
+use rand::Rng as _;
 use tokio::time::Instant;
 
 use super::layers;
@@ -110,6 +111,38 @@ const fn temporal_of_fps(fps: u32) -> u8 {
     }
 }
 
+/// SSRCs for one transport's copies: none comes twice, for all of them share the transport's SRTP
+/// keys. RFC 3711 §9.1: an SSRC used anew would repeat a key stream, and for AEAD a nonce
+/// (RFC 7714 §8.1).
+#[derive(Debug)]
+pub(crate) struct SsrcSequence {
+    next: u32,
+    /// Odd, so that the steps pass every number before one comes again.
+    stride: u32,
+}
+
+impl SsrcSequence {
+    /// RFC 3550 §8.1: chosen at random.
+    pub(crate) fn random() -> Self {
+        let mut rng = rand::rng();
+        Self {
+            next: rng.random(),
+            stride: rng.random::<u32>() | 1,
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Ssrc {
+        loop {
+            let ssrc = self.next;
+            self.next = self.next.wrapping_add(self.stride);
+            // Some stacks take zero for none, and the data plane's own reports come from one.
+            if ssrc > 1 {
+                return Ssrc(ssrc);
+            }
+        }
+    }
+}
+
 /// Whom a publisher lets subscribe.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) enum SubscriberPermissions {
@@ -189,6 +222,17 @@ mod tests {
         assert_eq!((low.spatial, paused), (0, false));
         let (high, _) = layer_of(&settings_default(false), &video());
         assert_eq!(high.spatial, 2);
+    }
+
+    #[test]
+    fn no_ssrc_comes_twice() {
+        for stride in [1, 3, u32::MAX] {
+            let mut ssrcs = SsrcSequence { next: 0, stride };
+            let seen: BTreeSet<u32> = (0..100_000).map(|_| ssrcs.next().0).collect();
+            assert_eq!(seen.len(), 100_000);
+            assert!(!seen.contains(&0) && !seen.contains(&1));
+        }
+        assert_eq!(SsrcSequence::random().stride % 2, 1);
     }
 
     #[test]

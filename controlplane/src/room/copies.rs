@@ -1,11 +1,10 @@
 //! Subscribers' copies of tracks: planned, negotiated, adjusted, taken away.
 
 use livekit_protocol as proto;
-use millrace_shared::ids::{DownTrackId, Ssrc};
+use millrace_shared::ids::DownTrackId;
 use millrace_shared::limits::DOWN_TRACKS_PER_TRANSPORT_MAX;
 use millrace_shared::link::{Command, DownTrackConfig};
 use proto::signal_response::Message;
-use rand::Rng;
 
 use super::actor::Room;
 use super::negotiation::media_kind;
@@ -30,19 +29,19 @@ impl Room {
         let first = self
             .participant(id)
             .is_some_and(|p| !p.is_subscribed_to(&publisher_sid));
+        let down = DownTrackId(self.new_id());
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        self.down_tracks.insert(down, (id, track_sid.to_owned()));
         let down = DownTrack {
-            down: DownTrackId(self.new_id()),
+            down,
             track,
             publisher_sid: publisher_sid.clone(),
             kind,
-            ssrc: new_ssrc(),
-            rtx_ssrc: new_ssrc(),
+            ssrc: participant.ssrcs.next(),
+            rtx_ssrc: participant.ssrcs.next(),
             bound: false,
-        };
-        self.down_tracks
-            .insert(down.down, (id, track_sid.to_owned()));
-        let Some(participant) = self.participants.get_mut(&id) else {
-            return;
         };
         if let Some(subscription) = participant.subscriptions.get_mut(track_sid) {
             subscription.down = Some(down);
@@ -311,9 +310,4 @@ impl Room {
             });
         }
     }
-}
-
-/// RFC 3550 §8.1: chosen at random. Zero is left out, for some stacks take it for none.
-fn new_ssrc() -> Ssrc {
-    Ssrc(rand::rng().random_range(1..=u32::MAX))
 }

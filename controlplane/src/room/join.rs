@@ -21,7 +21,7 @@ use crate::negotiate::{Offerer, SessionLines};
 use crate::participant::client::Client;
 use crate::participant::permission;
 use crate::participant::signal::{ConnectionId, REQUESTS_MAX, RESPONSES_MAX, Signal};
-use crate::participant::subscribe::SubscriberPermissions;
+use crate::participant::subscribe::{SsrcSequence, SubscriberPermissions};
 use crate::participant::transport::{
     PublisherConnection, SectionCount, SubscriberConnection, Transport,
 };
@@ -241,6 +241,7 @@ impl Room {
             published: IndexMap::new(),
             permissions: SubscriberPermissions::default(),
             subscriptions: IndexMap::new(),
+            ssrcs: SsrcSequence::random(),
             reliable_sequence: 0,
         }
     }
