@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt as _;
 
 use super::HttpService;
+use super::strangers::{Stranger, Strangers};
 
 /// Connections of one listener, signaling sockets included. A participant has one; each may hold
 /// some 400 kB of a request's head.
@@ -116,6 +117,7 @@ impl Listener {
     /// Serves until `stop` turns true; requests under way are then finished, and signaling sockets
     /// live on.
     pub async fn serve(self, service: HttpService, mut stop: watch::Receiver<bool>) {
+        let strangers = Strangers::default();
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&self) => accepted,
@@ -123,12 +125,16 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, remote, permit)) => {
+                    let Some(stranger) = strangers.admit(remote.ip()) else {
+                        tracing::trace!(%remote, "too many connections of one address");
+                        continue;
+                    };
                     tokio::spawn(connection(
                         stream,
                         remote,
                         service.clone(),
                         stop.clone(),
-                        permit,
+                        Place(Arc::new((permit, stranger))),
                     ));
                 }
                 Err(error) => {
@@ -159,16 +165,15 @@ async fn connection(
     remote: SocketAddr,
     service: HttpService,
     mut stop: watch::Receiver<bool>,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 ) {
     // A signal message waits for no other one to fill a segment.
     let _ = stream.set_nodelay(true);
-    let permit = Arc::new(permit);
     let service = service.into_service().map_request(
         move |request: hyper::Request<hyper::body::Incoming>| {
             let mut request: Request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(ConnectInfo(remote));
-            request.extensions_mut().insert(Place(Arc::clone(&permit)));
+            request.extensions_mut().insert(place.clone());
             request
         },
     );
@@ -193,6 +198,11 @@ async fn connection(
 
 /// A connection's place among those allowed; what outlives its requests keeps a copy.
 #[derive(Clone, Debug)]
-pub(super) struct Place(
-    #[expect(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>,
-);
+pub(super) struct Place(Arc<(OwnedSemaphorePermit, Stranger)>);
+
+impl Place {
+    /// The peer has joined.
+    pub(super) fn recognise(&self) {
+        self.0.1.recognise();
+    }
+}

@@ -8,6 +8,7 @@ mod pages;
 mod rtc;
 mod signal_socket;
 mod sockets;
+mod strangers;
 mod twirp;
 mod user_agent;
 

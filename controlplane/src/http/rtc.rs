@@ -77,7 +77,11 @@ async fn join(site: Site, request: Request, v1: bool) -> Response {
             return (StatusCode::INTERNAL_SERVER_ERROR, text).into_response();
         }
     };
-    let open = (site.sockets.open(), parts.extensions.remove::<Place>());
+    let place = parts.extensions.remove::<Place>();
+    if let Some(place) = &place {
+        place.recognise();
+    }
+    let open = (site.sockets.open(), place);
     upgrade.on_upgrade(async move |socket| {
         let room = session.room_sid.clone();
         let participant = session.participant_sid.clone();

@@ -253,3 +253,21 @@ async fn calls_that_are_not_served_say_so() {
         assert_eq!(error["code"], code, "{method}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_comes_is_not_waited_for() {
+    let node = Node::start().await;
+    let path = "/twirp/livekit.RoomService/ListRooms";
+    for (token, status) in [
+        (admin(&node), StatusCode::REQUEST_TIMEOUT),
+        (String::new(), StatusCode::UNAUTHORIZED),
+    ] {
+        let never = Body::from_stream(futures_util::stream::pending::<
+            Result<axum::body::Bytes, std::io::Error>,
+        >());
+        let request = request(&token, path, "application/json", never);
+        let started = tokio::time::Instant::now();
+        assert_eq!(node.answer(request).await.0, status);
+        assert!(started.elapsed() <= Duration::from_secs(31));
+    }
+}

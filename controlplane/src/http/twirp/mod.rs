@@ -23,6 +23,9 @@ use crate::auth::{Claims, Permission};
 /// How long one call may take when the caller names no time.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a caller may take over its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 enum Encoding {
     Protobuf,
@@ -39,12 +42,16 @@ pub(super) async fn call(
     // As in LiveKit, a bad token is refused before anything else is looked at, and a missing one
     // where the call needs it.
     let claims = match bearer::claims(&parts, &site) {
-        Ok(claims) => claims.unwrap_or_default(),
+        Ok(claims) => claims,
         Err(refused) => return TwirpError::new(Code::Unauthenticated, refused.0).into_response(),
     };
     let (descriptor, encoding) = match route(&parts, &service, &method) {
         Ok(route) => route,
         Err(error) => return error.into_response(),
+    };
+    // Every call needs a grant: without a token no body is worth its memory.
+    let Some(claims) = claims else {
+        return TwirpError::new(Code::Unauthenticated, "permissions denied").into_response();
     };
     let body = match read(
         body,
@@ -128,7 +135,12 @@ async fn read(
     if declared.is_some_and(|len| len > limit) {
         return Err(too_large());
     }
-    match Limited::new(body, limit).collect().await {
+    let reading = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect());
+    let Ok(read) = reading.await else {
+        let error = TwirpError::new(Code::DeadlineExceeded, "the request came too slowly");
+        return Err(error.into_response());
+    };
+    match read {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(_) => {
