@@ -61,6 +61,9 @@ pub(crate) struct Participant {
     pub(crate) permissions: SubscriberPermissions,
     /// By the track's sid.
     pub(crate) subscriptions: IndexMap<String, Subscription>,
+    /// A timer runs for subscriptions to tracks that are not there.
+    pub(crate) awaits_tracks: bool,
+    pub(crate) simulated_speech: bool,
     /// For the copies on the transport that sends.
     pub(crate) ssrcs: SsrcSequence,
     /// Sequence of the last reliable data packet the data plane had from it.

@@ -14,6 +14,11 @@ pub(crate) const PENDING_MAX: usize = 20;
 /// Requests for one cid that wait for its track to be unpublished (LiveKit: 3).
 pub(crate) const QUEUED_PER_CID_MAX: usize = 3;
 
+/// Encoded length of one request to publish: what it says is kept, and told to everybody.
+pub(crate) const ADD_TRACK_LEN_MAX: usize = 16 * 1024;
+/// Features kept of a track; the protocol has eight.
+const FEATURES_MAX: usize = 32;
+
 /// Requests of one cid whose m-line has not come. The second and later ones wait for the track
 /// before them to be unpublished.
 #[derive(Debug)]
@@ -208,8 +213,12 @@ fn sorted_layers(layers: &[proto::VideoLayer]) -> Vec<proto::VideoLayer> {
 }
 
 fn deduplicated(values: &[i32]) -> Vec<i32> {
-    let mut unique = Vec::with_capacity(values.len());
+    let mut unique = Vec::new();
     for value in values {
+        // A client may send a million, and the search is linear.
+        if unique.len() == FEATURES_MAX {
+            break;
+        }
         if !unique.contains(value) {
             unique.push(*value);
         }
@@ -332,6 +341,13 @@ mod tests {
             "audio/opus"
         );
         assert_eq!(enabled_mime(proto::TrackType::Audio, "", &enabled()), "");
+    }
+
+    #[test]
+    fn a_million_features_are_cut_off() {
+        let features: Vec<i32> = (0..1_000_000).collect();
+        assert_eq!(deduplicated(&features).len(), FEATURES_MAX);
+        assert_eq!(deduplicated(&[5, 5, 3]), [5, 3]);
     }
 
     #[test]

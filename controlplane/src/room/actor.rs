@@ -212,7 +212,7 @@ impl Room {
                     self.transport_still_gone(participant, connection);
                 }
                 Timer::Answer(participant, offer) => self.answer_overdue(participant, offer),
-                Timer::NotFound(participant, track) => self.still_not_found(participant, &track),
+                Timer::NotFound(participant) => self.still_not_found(participant),
                 Timer::SimulatedSpeech(participant) => self.end_simulated_speech(participant),
             }
         }

@@ -241,6 +241,8 @@ impl Room {
             published: IndexMap::new(),
             permissions: SubscriberPermissions::default(),
             subscriptions: IndexMap::new(),
+            awaits_tracks: false,
+            simulated_speech: false,
             ssrcs: SsrcSequence::random(),
             reliable_sequence: 0,
         }

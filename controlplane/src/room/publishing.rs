@@ -4,6 +4,7 @@ use livekit_protocol as proto;
 use millrace_shared::ids::{Rid, TrackId};
 use millrace_shared::limits::UP_TRACKS_PER_TRANSPORT_MAX;
 use millrace_shared::link::{Codec, Command, MediaKind};
+use prost::Message as _;
 use proto::request_response::{Reason, Request};
 use proto::signal_response::Message;
 
@@ -14,7 +15,8 @@ use crate::negotiate::{
     MediaPlan, ReceivePlan, Received, RemoteMedia, codec_of_mime, mime_of_codec,
 };
 use crate::participant::publish::{
-    PENDING_MAX, PendingTrack, PublishedTrack, QUEUED_PER_CID_MAX, bind, track_info,
+    ADD_TRACK_LEN_MAX, PENDING_MAX, PendingTrack, PublishedTrack, QUEUED_PER_CID_MAX, bind,
+    track_info,
 };
 use crate::participant::transport::{ReceivedSection, SectionUse};
 use crate::participant::{Participant, ParticipantId};
@@ -27,6 +29,9 @@ impl Room {
             }
             if request.r#type() == proto::TrackType::Data {
                 return Some((Reason::UnsupportedType, ""));
+            }
+            if request.encoded_len() > ADD_TRACK_LEN_MAX {
+                return Some((Reason::LimitExceeded, "the request is too large"));
             }
             let held = participant.pending.len() + participant.published.len();
             let full =

@@ -24,7 +24,7 @@ impl Room {
         let Some(participant) = self.participant(id) else {
             return;
         };
-        tracing::info!(participant_sid = participant.sid, ?scenario, "simulating");
+        tracing::debug!(participant_sid = participant.sid, ?scenario, "simulating");
         let identity = participant.identity.clone();
         match scenario {
             Scenario::SpeakerUpdate(seconds) => self.simulate_speech(id, *seconds),
@@ -49,6 +49,13 @@ impl Room {
     }
 
     fn simulate_speech(&mut self, id: ParticipantId, seconds: i32) {
+        // One at a time, or a client fills the room with timers.
+        let Some(participant) = self.participant_mut(id) else {
+            return;
+        };
+        if std::mem::replace(&mut participant.simulated_speech, true) {
+            return;
+        }
         let duration = Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(SPEECH_MAX);
         self.timers
             .set(Instant::now() + duration, Timer::SimulatedSpeech(id));
@@ -56,6 +63,9 @@ impl Room {
     }
 
     pub(super) fn end_simulated_speech(&mut self, id: ParticipantId) {
+        if let Some(participant) = self.participant_mut(id) {
+            participant.simulated_speech = false;
+        }
         self.simulated_speaker(id, 0.0);
     }
 

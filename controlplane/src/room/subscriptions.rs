@@ -16,6 +16,8 @@ use crate::participant::{Participant, ParticipantId};
 /// A wish for a track that does not come is given up (LiveKit: 1 min, longer than a publisher's
 /// ICE may take to fail).
 const NOT_FOUND_AFTER: Duration = Duration::from_secs(60);
+/// Longest sid that a client may name: ours have 17 characters. What it names is kept.
+const TRACK_SID_LEN_MAX: usize = 64;
 /// Wishes and settings kept for one participant; of these only
 /// [`DOWN_TRACKS_PER_TRANSPORT_MAX`] can have copies.
 const SUBSCRIPTIONS_MAX: usize = 2 * DOWN_TRACKS_PER_TRANSPORT_MAX;
@@ -57,14 +59,10 @@ impl Room {
     }
 
     pub(super) fn subscribe(&mut self, id: ParticipantId, track_sid: &str) {
-        let now = Instant::now();
         let Some(subscription) = self.subscription(id, track_sid) else {
             return;
         };
-        if subscription.want(true, now) {
-            let timer = Timer::NotFound(id, track_sid.to_owned());
-            self.timers.set(now + NOT_FOUND_AFTER, timer);
-        }
+        subscription.want(true, Instant::now());
         self.reconcile(id, track_sid);
     }
 
@@ -86,8 +84,15 @@ impl Room {
     ) -> Option<&mut Subscription> {
         let participant = self.participants.get_mut(&id)?;
         let full = participant.subscriptions.len() >= SUBSCRIPTIONS_MAX;
-        if full && !participant.subscriptions.contains_key(track_sid) {
+        let unusable = full || track_sid.len() > TRACK_SID_LEN_MAX;
+        if unusable && !participant.subscriptions.contains_key(track_sid) {
             return None;
+        }
+        // One timer for all that is missing: a client may ask faster than timers run out.
+        let missing = !self.track_sids.contains_key(track_sid);
+        if missing && !std::mem::replace(&mut participant.awaits_tracks, true) {
+            let at = Instant::now() + NOT_FOUND_AFTER;
+            self.timers.set(at, Timer::NotFound(id));
         }
         let subscription = participant
             .subscriptions
@@ -203,16 +208,31 @@ impl Room {
         }
     }
 
-    pub(super) fn still_not_found(&mut self, id: ParticipantId, track_sid: &str) {
-        let missing = !self.track_sids.contains_key(track_sid);
-        let wanted = self
-            .participant(id)
-            .and_then(|p| p.subscriptions.get(track_sid))
-            .is_some_and(|s| s.wanted && s.since.elapsed() >= NOT_FOUND_AFTER);
-        if missing && wanted {
-            self.unsubscribe(id, track_sid);
-            let error = proto::SubscriptionError::SeTrackNotfound;
-            self.respond_subscription(id, track_sid.to_owned(), error);
+    /// Gives up wishes and settings for tracks that did not come.
+    pub(super) fn still_not_found(&mut self, id: ParticipantId) {
+        let now = Instant::now();
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        participant.awaits_tracks = false;
+        let (overdue, waiting): (Vec<_>, Vec<_>) = participant
+            .subscriptions
+            .iter()
+            .filter(|(sid, _)| !self.track_sids.contains_key(*sid))
+            .map(|(sid, s)| (sid.clone(), s.since + NOT_FOUND_AFTER, s.wanted))
+            .partition(|(_, at, _)| *at <= now);
+        if let Some(next) = waiting.iter().map(|(_, at, _)| *at).min() {
+            participant.awaits_tracks = true;
+            self.timers.set(next, Timer::NotFound(id));
+        }
+        for (track_sid, _, wanted) in overdue {
+            if wanted {
+                self.unsubscribe(id, &track_sid);
+                let error = proto::SubscriptionError::SeTrackNotfound;
+                self.respond_subscription(id, track_sid, error);
+            } else {
+                self.drop_if_over(id, &track_sid);
+            }
         }
     }
 

@@ -28,8 +28,8 @@ pub(crate) enum Timer {
     TransportGone(ParticipantId, ConnectionId),
     /// Our offer of this id should have been answered.
     Answer(ParticipantId, u32),
-    /// A subscription still without a track.
-    NotFound(ParticipantId, String),
+    /// Subscriptions still without a track?
+    NotFound(ParticipantId),
     /// End of simulated speech.
     SimulatedSpeech(ParticipantId),
 }

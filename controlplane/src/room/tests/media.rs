@@ -384,3 +384,28 @@ async fn quality_is_told_when_it_changes() {
     assert_eq!(worse.len(), 1);
     assert_eq!(worse[0].quality(), proto::ConnectionQuality::Poor);
 }
+
+fn settings_of(track_sid: String) -> proto::signal_request::Message {
+    proto::signal_request::Message::TrackSetting(proto::UpdateTrackSettings {
+        track_sids: vec![track_sid],
+        ..Default::default()
+    })
+}
+
+/// Settings for tracks that went meanwhile must not use up the places of those to come.
+#[tokio::test(start_paused = true)]
+async fn settings_for_tracks_that_are_not_there_are_forgotten() {
+    let node = Node::start().await;
+    let mut alice = node.join_active("alice").await;
+    let mut bob = node.join_active("bob").await;
+    for i in 0..1024 {
+        bob.send(settings_of(format!("TR_gone{i}"))).await;
+    }
+    bob.send(settings_of("TR_".repeat(1000))).await;
+    pass(62).await;
+    bob.drain().await;
+    alice.drain().await;
+    alice.publish(&node).await;
+    let offer = bob.answer_offer(&node).await;
+    assert!(offer.sdp.contains("m=audio"), "{}", offer.sdp);
+}

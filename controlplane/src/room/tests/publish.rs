@@ -262,3 +262,23 @@ async fn garbage_for_an_offer_ends_in_a_new_session() {
     assert_eq!(leave.action(), proto::leave_request::Action::Reconnect);
     assert_eq!(leave.reason(), proto::DisconnectReason::StateMismatch);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_publish_has_a_length() {
+    let node = Node::start().await;
+    let mut alice = node.join("alice").await;
+    alice
+        .add_track(proto::AddTrackRequest {
+            name: "x".repeat(20_000),
+            ..microphone()
+        })
+        .await;
+    let reason = alice
+        .wait(|message| match message {
+            Message::RequestResponse(response) => Some(response.reason()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(reason, Reason::LimitExceeded);
+    alice.publish_request(microphone()).await;
+}
