@@ -42,4 +42,12 @@ impl Demux {
             self.by_tuple.remove(tuple);
         }
     }
+
+    pub fn ufrags(&self) -> usize {
+        self.by_ufrag.len()
+    }
+
+    pub fn tuples(&self) -> usize {
+        self.by_tuple.len()
+    }
 }

@@ -92,6 +92,15 @@ impl Router {
         self.by_slot(source).map_or(0, |fanout| fanout.epoch)
     }
 
+    /// Tracks that are published or subscribed to.
+    pub fn len(&self) -> usize {
+        self.by_track.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_track.is_empty()
+    }
+
     fn by_slot(&self, source: Slot) -> Option<&Fanout> {
         let index = (*self.by_source.get(source.index() as usize)?)?;
         self.fanouts

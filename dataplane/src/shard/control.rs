@@ -33,7 +33,10 @@ impl Outlet for TupleOutlet<'_> {
 impl Shard {
     /// Moves everything that `slot`, and whoever it sent data to, has to say.
     pub(super) fn pump(&mut self, now: Timestamp, slot: Slot, tx: &mut dyn Transmit) {
-        self.pump_all(now, VecDeque::from([slot]), tx);
+        let mut queue = std::mem::take(&mut self.pump_queue);
+        queue.push_back(slot);
+        self.pump_all(now, &mut queue, tx);
+        self.pump_queue = queue;
     }
 
     /// The queue holds each transport that was given something to say; handling one may add others
@@ -41,7 +44,7 @@ impl Shard {
     pub(super) fn pump_all(
         &mut self,
         now: Timestamp,
-        mut queue: VecDeque<Slot>,
+        queue: &mut VecDeque<Slot>,
         tx: &mut dyn Transmit,
     ) {
         while let Some(slot) = queue.pop_front() {
@@ -64,7 +67,7 @@ impl Shard {
             );
             transport.train = outlet.train;
             for signal in signals.drain(..) {
-                self.act_on(now, slot, signal, &mut queue);
+                self.act_on(now, slot, signal, queue);
             }
             self.signals = signals;
             self.arm_transport(slot);

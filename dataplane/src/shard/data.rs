@@ -114,7 +114,7 @@ impl Shard {
         };
         let mut touched = VecDeque::new();
         self.fan_out_data(group, None, kind, &send.packet, &mut touched);
-        self.pump_all(now, touched, tx);
+        self.pump_all(now, &mut touched, tx);
     }
 
     /// What was sent to the group since `receiver` was added, now that its channel is open.

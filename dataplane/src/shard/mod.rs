@@ -24,6 +24,8 @@ use millrace_shared::ids::{DownTrackId, GroupId, ShardId, TrackId, TransportId};
 use millrace_shared::limits::DATAGRAM_RECEIVE_LEN_MAX;
 use millrace_shared::link::{Event, EventSink, ShardMetrics};
 use millrace_shared::time::{Epoch, Timestamp};
+use millrace_shared::wire::rtcp::ReportBlock;
+use std::collections::VecDeque;
 
 use crate::demux::Demux;
 use crate::downtrack::DownTrack;
@@ -92,6 +94,21 @@ impl std::fmt::Debug for ShardSetup {
     }
 }
 
+/// What a shard holds now.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    pub transports: usize,
+    pub up_tracks: usize,
+    pub down_tracks: usize,
+    pub groups: usize,
+    /// Names of the link that stand for something.
+    pub ids: usize,
+    pub ufrags: usize,
+    pub tuples: usize,
+    /// Tracks that are published or subscribed to.
+    pub fanouts: usize,
+}
+
 pub struct Shard {
     id: ShardId,
     epoch: Epoch,
@@ -122,6 +139,10 @@ pub struct Shard {
     poll_buffer: PollBuffer,
     /// Signals of the transport being pumped; empty between steps.
     signals: Vec<Signal>,
+    /// Transports that have something to say; empty between steps.
+    pump_queue: VecDeque<Slot>,
+    /// Of the receiver report being written.
+    report_blocks: Vec<ReportBlock>,
 }
 
 /// A datagram with room for SRTP's overhead.
@@ -163,6 +184,8 @@ impl Shard {
             scratch: Box::new([0; SCRATCH_LEN]),
             poll_buffer: PollBuffer::new(),
             signals: Vec::new(),
+            pump_queue: VecDeque::new(),
+            report_blocks: Vec::new(),
         };
         shard.start_reports(now);
         shard
@@ -171,6 +194,32 @@ impl Shard {
     /// Whether [`millrace_shared::link::Command::Shutdown`] has come.
     pub fn stopping(&self) -> bool {
         self.stopping
+    }
+
+    /// Counters since the start, and what there is now.
+    pub fn metrics(&self) -> ShardMetrics {
+        ShardMetrics {
+            transports: self.transports.len() as u64,
+            up_tracks: self.up_tracks.len() as u64,
+            down_tracks: self.down_tracks.len() as u64,
+            ..self.metrics.clone()
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts {
+            transports: self.transports.len(),
+            up_tracks: self.up_tracks.len(),
+            down_tracks: self.down_tracks.len(),
+            groups: self.groups.len(),
+            ids: self.transport_ids.len()
+                + self.track_ids.len()
+                + self.down_ids.len()
+                + self.group_ids.len(),
+            ufrags: self.demux.ufrags(),
+            tuples: self.demux.tuples(),
+            fanouts: self.router.len(),
+        }
     }
 
     fn emit(&self, event: Event) {

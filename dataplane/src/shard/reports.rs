@@ -66,12 +66,9 @@ impl Shard {
     }
 
     pub(super) fn send_metrics(&mut self, now: Timestamp) {
-        self.metrics.transports = self.transports.len() as u64;
-        self.metrics.up_tracks = self.up_tracks.len() as u64;
-        self.metrics.down_tracks = self.down_tracks.len() as u64;
         self.emit(Event::Metrics {
             shard: self.id,
-            metrics: Box::new(self.metrics.clone()),
+            metrics: Box::new(self.metrics()),
         });
         self.timers.arm(
             &mut self.metrics_armed,

@@ -3,7 +3,7 @@
 use millrace_netio::Transmit;
 use millrace_shared::link::{CloseReason, Event};
 use millrace_shared::time::Timestamp;
-use millrace_shared::wire::rtcp::{ReportBlock, RtcpWriter};
+use millrace_shared::wire::rtcp::RtcpWriter;
 
 use super::Shard;
 use super::egress::send_rtcp;
@@ -93,13 +93,14 @@ impl Shard {
         let Some(transport) = self.transports.get_mut(slot) else {
             return;
         };
-        let mut blocks: Vec<ReportBlock> = Vec::new();
+        self.report_blocks.clear();
         for up_track in &transport.up_tracks {
             if let Some(entry) = self.up_tracks.get_mut(*up_track) {
+                let blocks = &mut self.report_blocks;
                 blocks.extend(entry.track.report_blocks(now));
             }
         }
-        for blocks in blocks.chunks(BLOCKS_PER_REPORT_MAX) {
+        for blocks in self.report_blocks.chunks(BLOCKS_PER_REPORT_MAX) {
             let mut writer = RtcpWriter::new(self.scratch.as_mut_slice());
             if writer.receiver_report(RECEIVER_SSRC, blocks).is_some() {
                 send_rtcp(transport, writer.written(), tx, &mut self.metrics);

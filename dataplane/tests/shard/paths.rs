@@ -1,0 +1,106 @@
+//! Tuples come and go under a transport.
+
+use millrace_shared::ice::Tuple;
+use millrace_shared::link::{CloseReason, Command, Event};
+use millrace_shared::time::Timestamp;
+
+use crate::forwarding::{assert_gapless, call, down_ssrc, send_frames};
+use crate::harness::media::Vp8Encoder;
+use crate::harness::{credentials, remote};
+
+// RFC 8445 §2.4: media goes on while ICE restarts.
+#[test]
+fn media_goes_on_over_an_ice_restart() {
+    let (mut world, publisher, subscribers) = call(1, 1);
+    let peer = subscribers[0];
+    let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
+    send_frames(&mut world, publisher, &mut encoders, true);
+    let ice = credentials("0-restarted");
+    world.command(Command::RestartIce {
+        transport: world.peers[peer].transport,
+        ice: ice.clone(),
+    });
+    for _ in 0..5 {
+        send_frames(&mut world, publisher, &mut encoders, false);
+    }
+    assert_eq!(assert_gapless(&world, peer, down_ssrc(0)), 18);
+    assert_eq!(world.counts().ufrags, 3);
+    world.peers[peer].ice = ice;
+    world.peers[peer].check_at = world.now;
+    for _ in 0..5 {
+        send_frames(&mut world, publisher, &mut encoders, false);
+    }
+    assert_eq!(assert_gapless(&world, peer, down_ssrc(0)), 33);
+    // The old ufrag ended with the nomination.
+    assert_eq!(world.counts().ufrags, 2);
+    world.assert_unbroken();
+}
+
+#[test]
+fn what_leaves_follows_the_peer_to_its_new_address() {
+    let (mut world, publisher, subscribers) = call(1, 1);
+    let peer = subscribers[0];
+    let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
+    send_frames(&mut world, publisher, &mut encoders, true);
+    world.peers[peer].tuple = Tuple {
+        remote: remote(50),
+        ..world.peers[peer].tuple
+    };
+    let check = world.peers[peer].check(true);
+    world.inject(peer, check);
+    world.settle();
+    for _ in 0..5 {
+        send_frames(&mut world, publisher, &mut encoders, false);
+    }
+    assert_eq!(assert_gapless(&world, peer, down_ssrc(0)), 18);
+    assert_eq!(world.stray, 0);
+    assert_eq!(world.counts().tuples, 3);
+    // The tuple it left expires; the transport stays.
+    world.run_ms(40_000);
+    assert_eq!(world.counts().tuples, 2);
+    assert_eq!(world.closed(peer), None);
+}
+
+// RFC 7675 §5.1.
+#[test]
+fn a_silent_peer_is_disconnected_after_10_s_and_closed_after_30() {
+    let (mut world, publisher, subscribers) = call(1, 1);
+    let peer = subscribers[0];
+    let transport = world.peers[peer].transport;
+    let check = world.peers[peer].check(true);
+    world.inject(peer, check);
+    world.peers[peer].check_at = Timestamp::NEVER;
+    world.settle();
+    let disconnected = Event::Disconnected { transport };
+    world.run_ms(9_990);
+    assert!(!world.events.contains(&disconnected));
+    world.run_ms(20);
+    assert!(world.events.contains(&disconnected));
+    world.run_ms(19_970);
+    assert_eq!(world.closed(peer), None);
+    world.run_ms(40);
+    assert_eq!(world.closed(peer), Some(CloseReason::ConsentExpired));
+    // Consent is needed to send.
+    let before = world.peers[peer].heard;
+    let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
+    send_frames(&mut world, publisher, &mut encoders, true);
+    assert_eq!(world.peers[peer].heard, before);
+}
+
+#[test]
+fn a_peer_that_is_heard_again_is_announced() {
+    let (mut world, _, subscribers) = call(1, 1);
+    let peer = subscribers[0];
+    let transport = world.peers[peer].transport;
+    world.peers[peer].check_at = Timestamp::NEVER;
+    world.run_ms(15_000);
+    world.events.clear();
+    world.peers[peer].check_at = world.now;
+    world.run_ms(100);
+    let selected = world.events.iter().any(
+        |event| matches!(event, Event::PairSelected { transport: it, .. } if *it == transport),
+    );
+    assert!(selected);
+    world.run_ms(60_000);
+    assert_eq!(world.closed(peer), None);
+}
