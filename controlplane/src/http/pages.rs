@@ -10,12 +10,43 @@ use serde::Deserialize;
 use super::Site;
 use crate::auth::{self, Claims, VALIDITY_DEFAULT, VideoGrant};
 
-/// Files of the demo page with their types. The page names them by `/demo/<file>`.
-const FILES: &[(&str, &str, &[u8])] = &[(
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_bytes!(concat!("demo/", $name)))),*]
+    };
+}
+
+/// Files of the demo page. The page names them by `/demo/<file>`.
+const FILES: &[(&str, &[u8])] = files![
     "index.html",
-    "text/html; charset=utf-8",
-    include_bytes!("demo/index.html"),
-)];
+    "style.css",
+    "call.css",
+    "app.js",
+    "call.js",
+    "capture.js",
+    "chat.js",
+    "form.js",
+    "layout.js",
+    "picture.js",
+    "preview.js",
+    "stats.js",
+    "ticker.js",
+    "tile.js",
+    "tiles.js",
+    "livekit-client.umd.js",
+    "logo.svg",
+    "licenses.txt",
+];
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "text/plain; charset=utf-8",
+    }
+}
 
 pub(super) async fn health() -> &'static str {
     "OK"
@@ -30,15 +61,10 @@ pub(super) async fn demo_file(Path(name): Path<String>) -> Response {
 }
 
 fn file(name: &str) -> Response {
-    FILES
-        .iter()
-        .find(|(known, _, _)| *known == name)
-        .map_or_else(
-            || StatusCode::NOT_FOUND.into_response(),
-            |(_, content_type, body)| {
-                ([(header::CONTENT_TYPE, *content_type)], *body).into_response()
-            },
-        )
+    FILES.iter().find(|(known, _)| *known == name).map_or_else(
+        || StatusCode::NOT_FOUND.into_response(),
+        |(name, body)| ([(header::CONTENT_TYPE, content_type(name))], *body).into_response(),
+    )
 }
 
 #[derive(Debug, Deserialize)]
