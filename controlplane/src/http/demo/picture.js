@@ -5,12 +5,17 @@
 /// The name under which the picture is published: other pages know by it what they see.
 export const TEST_PICTURE = 'test picture';
 
+/// What is drawn is measured in these units, whatever the picture's size in pixels.
 const WIDTH = 1280;
 const HEIGHT = 720;
+/// Encoding three layers of 720p takes a core by itself (software VP8), and two tabs on a small
+/// machine are a usual first try: there the picture is a quarter of that.
+const SMALL = navigator.hardwareConcurrency < 4;
+const SCALE = SMALL ? 0.5 : 1;
 /// Everything to be read lies within the middle 4:3, which tiles of that shape show.
 const LEFT = 178;
 const TEXT_WIDTH = 470;
-const FPS = 30;
+const FPS = SMALL ? 20 : 30;
 const ROTATION_MS = 8000;
 
 /// The tone sounds for the first part of every period, and the picture's lamp is lit just as long,
@@ -48,10 +53,11 @@ export class TestPicture {
 
   constructor(name) {
     for (const canvas of [this.#canvas, this.#backdrop]) {
-      canvas.width = WIDTH;
-      canvas.height = HEIGHT;
+      canvas.width = WIDTH * SCALE;
+      canvas.height = HEIGHT * SCALE;
     }
     this.#brush = this.#canvas.getContext('2d', { alpha: false });
+    this.#brush.scale(SCALE, SCALE);
     this.setName(name);
   }
 
@@ -87,6 +93,7 @@ export class TestPicture {
   #paintBackdrop() {
     const brush = this.#backdrop.getContext('2d', { alpha: false });
     const { deep, high, wheel } = this.#palette;
+    brush.setTransform(SCALE, 0, 0, SCALE, 0, 0);
     const sky = brush.createLinearGradient(0, 0, 0, HEIGHT);
     sky.addColorStop(0, high);
     sky.addColorStop(1, deep);
@@ -107,7 +114,7 @@ export class TestPicture {
     const now = Date.now();
     this.#frame += 1;
     const brush = this.#brush;
-    brush.drawImage(this.#backdrop, 0, 0);
+    brush.drawImage(this.#backdrop, 0, 0, WIDTH, HEIGHT);
     this.#drawWheel(890, 335, 200, (-(now % ROTATION_MS) / ROTATION_MS) * 2 * Math.PI);
     this.#drawWater(now);
     this.#drawFigures(now);
