@@ -152,6 +152,7 @@ function close() {
 function ended(reason) {
   close();
   document.body.dataset.state = ConnectionState.Disconnected;
+  write('#state', 'Disconnected');
   write('#end-reason', endOf(reason));
   view('end');
   $('#again').focus();
