@@ -1,7 +1,7 @@
 //! UDP by io_uring, or by sendmmsg and recvmmsg, behind one small interface; the only unsafe code
 //! of the product. It knows datagrams, addresses and trains, and no protocol above UDP.
 //!
-//! A thread opens its sockets with [`open`] and then loops: [`NetIo::split`], take what has
+//! A thread opens its sockets with [`open()`] and then loops: [`NetIo::split`], take what has
 //! arrived from [`Receive`] while reserving room for what leaves in [`Transmit`],
 //! [`NetIo::submit`], [`NetIo::park`].
 

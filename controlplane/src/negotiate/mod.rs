@@ -2,7 +2,7 @@
 //!
 //! `sdp-types` splits and writes the lines; what they mean to us is in [`RemoteDescription`]. We are
 //! ICE-lite, the DTLS server, and bundle everything onto one transport (RFC 8843):
-//! - [`answer`] answers a client that publishes, and in single-connection mode also subscribes;
+//! - [`answer()`] answers a client that publishes, and in single-connection mode also subscribes;
 //! - [`Offerer`] keeps the m-lines of a subscriber's connection, to which we offer.
 //!
 //! What a publisher's answer settled about its codecs ([`PublishedCodec`]) is what a subscriber's
