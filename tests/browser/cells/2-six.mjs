@@ -118,4 +118,4 @@ async function rounds(t) {
   }
 }
 
-export default [{ name: 'six people, two screens, mixed browsers and peer connections', run: rounds, timeoutMs: 240_000 }];
+export default [{ name: 'six people, two screens, mixed browsers and peer connections', run: rounds }];
