@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use millrace_shared::limits::{DATAGRAM_RECEIVE_LEN_MAX, TRAIN_PACKETS_MAX};
 
@@ -216,18 +217,28 @@ fn explain(denied: &RingDenied) -> String {
     format!("io_uring was refused ({step}: {source}): {cause}")
 }
 
+/// A killed process leaves its sockets to its ring, and the kernel ends a ring some time after the
+/// process: a restart at once finds its own port in use.
+const PORT_RELEASE_WAIT: Duration = Duration::from_secs(2);
+const PORT_RELEASE_POLL: Duration = Duration::from_millis(10);
+
 fn open_sockets(config: &Config, notes: &mut Vec<String>) -> Result<Vec<Socket>, OpenError> {
     // With port 0, the port that the first socket gets may be taken for the next address.
     const ATTEMPTS: usize = 16;
+    let started = Instant::now();
     let mut attempt = 0;
     loop {
         attempt += 1;
         notes.clear();
         match try_open_sockets(config, notes) {
-            Err(OpenError::PortInUse(addr))
-                if attempt < ATTEMPTS
-                    && config.bind.iter().any(|asked| asked.port() == 0)
-                    && !config.bind.contains(&addr) => {}
+            Err(OpenError::PortInUse(addr)) if !config.bind.contains(&addr) => {
+                if attempt == ATTEMPTS {
+                    return Err(OpenError::PortInUse(addr));
+                }
+            }
+            Err(OpenError::PortInUse(_)) if started.elapsed() < PORT_RELEASE_WAIT => {
+                std::thread::sleep(PORT_RELEASE_POLL);
+            }
             result => return result,
         }
     }

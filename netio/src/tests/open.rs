@@ -5,6 +5,7 @@ use super::*;
 on_both_backends![
     a_dropped_backend_frees_its_port,
     a_port_in_use_is_named,
+    a_port_about_to_be_released_is_waited_for,
     reuse_port_shares_a_port,
 ];
 
@@ -37,6 +38,21 @@ fn a_port_in_use_is_named(backend: Backend) {
     let text = error.unwrap_err().to_string();
     assert!(text.contains(&format!("UDP port {port} on 0.0.0.0 is in use")));
     assert!(text.contains(&format!("ss -lunp 'sport = :{port}'")));
+}
+
+fn a_port_about_to_be_released_is_waited_for(backend: Backend) {
+    let holder = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let port = holder.local_addr().unwrap().port();
+    let release = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        drop(holder);
+    });
+    let node = Node::open(&Config {
+        backend,
+        ..Config::on_port(port)
+    });
+    assert_eq!(node.facts.bound[0].port(), port);
+    release.join().unwrap();
 }
 
 fn reuse_port_shares_a_port(backend: Backend) {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startBrowser } from './pages.mjs';
 import { startRelay } from './relay.mjs';
-import { freePort } from './server.mjs';
+import { freeTcpPort } from './server.mjs';
 
 const PATHS = { chromium: '/usr/bin/chromium', firefox: '/usr/bin/firefox-esr' };
 
@@ -70,7 +70,7 @@ export async function startBrowserInside(space, browser, site) {
     const args = [`--unsafely-treat-insecure-origin-as-secure=${new URL(site.url).origin}`];
     return startBrowser(browser, { executablePath: path, args });
   }
-  const debuggingPort = await freePort();
+  const debuggingPort = await freeTcpPort();
   const far = await startRelayInside(space, debuggingPort);
   const near = await startRelay({ host: space.inside, port: debuggingPort, listen: debuggingPort });
   const close = async () => {

@@ -14,28 +14,35 @@ const binary = process.env.MILLRACE_BINARY
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/// A TCP port nobody listens on.
-export async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+// Below the ports the kernel gives to sockets that ask for any: a browser must not take the port
+// of a server that is about to return to it.
+const ports = { first: 20_000, count: 10_000 };
+
+async function freePort(bind) {
+  for (;;) {
+    const port = ports.first + Math.floor(Math.random() * ports.count);
+    if (await bind(port).then(() => true, () => false)) return port;
+  }
 }
 
-async function freeUdpPort() {
+/// A TCP port nobody listens on.
+export const freeTcpPort = () => freePort((port) => new Promise((resolve, reject) => {
+  const server = createServer();
+  server.on('error', reject);
+  server.listen(port, () => server.close(resolve));
+}));
+
+const freeUdpPort = () => freePort((port) => new Promise((resolve, reject) => {
   const socket = createSocket('udp4');
-  await new Promise((resolve) => socket.bind(0, resolve));
-  const { port } = socket.address();
-  await new Promise((resolve) => socket.close(resolve));
-  return port;
-}
+  socket.on('error', reject);
+  socket.bind(port, () => socket.close(resolve));
+}));
 
 /// Starts the server and waits until it answers on `host`. `config` is YAML beside the ports and
 /// keys; `bind` are the addresses it listens on.
 export async function startServer({ config = '', bind = [], host = '127.0.0.1' } = {}) {
   if (process.env.LIVEKIT_URL) return external(process.env.LIVEKIT_URL);
-  const [port, tcpPort, udpPort] = [await freePort(), await freePort(), await freeUdpPort()];
+  const [port, tcpPort, udpPort] = [await freeTcpPort(), await freeTcpPort(), await freeUdpPort()];
   const body = `port: ${port}\nrtc:\n  udp_port: ${udpPort}\n  tcp_port: ${tcpPort}\n`
     + `keys:\n  ${KEY}: ${SECRET}\n${config}`;
   const at = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
