@@ -79,3 +79,39 @@ pub struct LayerClocks {
     pub clock_rate_hz: u32,
     pub layers: [Option<SenderClock>; SPATIAL_LAYERS_MAX],
 }
+
+/// Bytes that [`write_exts`] takes.
+pub(crate) fn exts_len(packet: &Packet<'_>) -> usize {
+    let lens = packet.exts.iter().map(|(_, bytes)| bytes.len());
+    lens.filter(|len| u8::try_from(*len).is_ok())
+        .map(|len| len + 2)
+        .sum()
+}
+
+/// Writes kind, length and bytes of each extension. `out` is [`exts_len`] long, which skips what
+/// does not fit its length byte, and so does this.
+pub(crate) fn write_exts(packet: &Packet<'_>, mut out: &mut [u8]) {
+    for (kind, bytes) in &packet.exts {
+        let Ok(len) = u8::try_from(bytes.len()) else {
+            continue;
+        };
+        let (head, rest) = out.split_at_mut(2);
+        head.copy_from_slice(&[*kind as u8, len]);
+        let (room, rest) = rest.split_at_mut(bytes.len());
+        room.copy_from_slice(bytes);
+        out = rest;
+    }
+}
+
+/// What [`write_exts`] wrote.
+pub(crate) fn parse_exts(mut stored: &[u8]) -> ArrayVec<(ExtKind, &[u8]), { CARRIED_EXTS.len() }> {
+    let mut exts = ArrayVec::new();
+    while let Some((&[kind, len], rest)) = stored.split_first_chunk()
+        && let Some(kind) = ExtKind::ALL.get(usize::from(kind))
+        && let Some((bytes, rest)) = rest.split_at_checked(usize::from(len))
+        && exts.try_push((*kind, bytes)).is_ok()
+    {
+        stored = rest;
+    }
+    exts
+}

@@ -10,13 +10,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use millrace_netio::{Config as NetConfig, OpenError};
+use millrace_netio::{Config as NetConfig, Doorbell, OpenError};
 use millrace_shared::dtls::{Identity, IdentityError};
 use millrace_shared::ids::ShardId;
 use millrace_shared::link::{Command, CommandSink, EventSink, LocalAddress};
 use millrace_shared::time::{Epoch, UNIX_EPOCH_SINCE_1900};
 
 use crate::shard::host::{CommandQueue, Host, HostConfig};
+use crate::shard::lanes::{self, LaneLimits};
 use crate::speakers::SpeakerConfig;
 
 pub use millrace_netio::Backend;
@@ -66,7 +67,18 @@ pub fn start(
     let identity = Identity::generate()?;
     let mut hosts = Vec::new();
     let mut queues = Vec::new();
-    for (index, port) in config.udp_ports.iter().copied().enumerate() {
+    let shards = config.udp_ports.len();
+    let doorbells = (0..shards)
+        .map(|_| Doorbell::new())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(StartError::Thread)?;
+    let lanes = lanes::mesh(shards, LaneLimits::default(), |to| {
+        let doorbell = doorbells[usize::from(to.0)].clone();
+        Box::new(move || doorbell.ring())
+    });
+    let ends = lanes.into_iter().zip(doorbells.clone());
+    for ((index, port), (lanes, doorbell)) in (0..).zip(config.udp_ports.iter().copied()).zip(ends)
+    {
         let id = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
         let addresses = config
             .advertise
@@ -75,13 +87,16 @@ pub fn start(
             .collect();
         let host = HostConfig {
             id,
-            cpu: cpu_of(index, config.udp_ports.len()),
+            cpu: cpu_of(index, shards),
             net: net_config(config, port),
             epoch,
             identity: identity.clone(),
             addresses,
             speakers: config.speakers,
             seed: seed(id),
+            lanes,
+            one_port: false,
+            doorbell,
         };
         let (host, queue) = Host::start(host, events(id))?;
         hosts.push(host);

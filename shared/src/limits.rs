@@ -10,6 +10,17 @@ pub const DATAGRAM_RECEIVE_LEN_MAX: usize = 1500;
 /// 0.007 % loss).
 pub const TRAIN_PACKETS_MAX: usize = 8;
 
+/// Shards of a node: one bit each in a word.
+pub const SHARDS_MAX: usize = 64;
+/// Packets on their way from one shard to another: what a shard receives in four full ticks. A lane
+/// takes 1.6 kB for each that was ever on its way at once.
+pub const LANE_MEDIA_PACKETS_MAX: usize = 1024;
+/// Messages on their way from one shard to another.
+pub const LANE_CONTROL_MESSAGES_MAX: usize = 1024;
+/// Messages that wait with their sender when a control lane is full. As with commands, a queue this
+/// long means a shard that hangs.
+pub const CONTROL_BACKLOG_MAX: usize = 65_536;
+
 /// Spatial layers of a track: q, h, f.
 pub const SPATIAL_LAYERS_MAX: usize = 3;
 /// Temporal layers of an encoding.

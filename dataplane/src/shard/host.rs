@@ -22,6 +22,7 @@ use millrace_shared::limits::COMMANDS_QUEUED_MAX;
 use millrace_shared::link::{Command, Event, EventSink, Hello, LocalAddress};
 use millrace_shared::time::{Epoch, Timestamp};
 
+use super::lanes::Lanes;
 use super::{Shard, ShardSetup};
 use crate::StartError;
 use crate::speakers::SpeakerConfig;
@@ -41,6 +42,10 @@ pub(crate) struct HostConfig {
     pub(crate) addresses: Vec<LocalAddress>,
     pub(crate) speakers: SpeakerConfig,
     pub(crate) seed: u64,
+    pub(crate) lanes: Lanes,
+    pub(crate) one_port: bool,
+    /// Wakes the shard.
+    pub(crate) doorbell: Doorbell,
 }
 
 /// The way commands take to a shard.
@@ -64,14 +69,13 @@ impl Host {
         config: HostConfig,
         events: Box<dyn EventSink>,
     ) -> Result<(Self, CommandQueue), StartError> {
-        let doorbell = Doorbell::new().map_err(StartError::Thread)?;
+        let doorbell = config.doorbell.clone();
         let (commands, queue) = crossbeam_channel::bounded(COMMANDS_QUEUED_MAX);
         let (started_tx, started) = mpsc::sync_channel(1);
         let id = config.id;
         let ring = config.net.backend != Backend::Mmsg && millrace_netio::ring_allowed();
-        let bell = doorbell.clone();
         let cpu = config.cpu;
-        let body = move || run(config, events, queue, &bell, &started_tx);
+        let body = move || run(config, events, queue, &started_tx);
         let host = if ring {
             on_glommio(id, cpu, body)
         } else {
@@ -161,10 +165,9 @@ fn run(
     config: HostConfig,
     events: Box<dyn EventSink>,
     commands: Receiver<Command>,
-    doorbell: &Doorbell,
     started: &mpsc::SyncSender<Result<(), StartError>>,
 ) {
-    let opened = millrace_netio::open(&config.net, doorbell);
+    let opened = millrace_netio::open(&config.net, &config.doorbell);
     let (io, facts) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -183,6 +186,8 @@ fn run(
         events,
         speakers: config.speakers,
         seed: config.seed,
+        lanes: config.lanes,
+        one_port: config.one_port,
     };
     run_loop(Shard::new(setup, now), io, &commands, &config.epoch);
 }

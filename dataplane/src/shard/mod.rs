@@ -7,6 +7,7 @@ mod egress;
 mod feedback;
 pub(crate) mod host;
 mod ingress;
+pub mod lanes;
 mod reports;
 mod tick;
 mod timeouts;
@@ -35,6 +36,7 @@ use crate::slots::{Slot, Slots};
 use crate::speakers::SpeakerConfig;
 use crate::transport::{Signal, Transport};
 use crate::uptrack::UpTrack;
+use lanes::Lanes;
 use timers::{Armed, Timers};
 
 /// A published track and who publishes it.
@@ -84,6 +86,10 @@ pub struct ShardSetup {
     pub events: Box<dyn EventSink>,
     pub speakers: SpeakerConfig,
     pub seed: u64,
+    /// Its ends of the lanes to the other shards.
+    pub lanes: Lanes,
+    /// All shards receive on one port, and the kernel chooses among them by the tuple.
+    pub one_port: bool,
 }
 
 impl std::fmt::Debug for ShardSetup {
@@ -116,6 +122,7 @@ pub struct Shard {
     events: Box<dyn EventSink>,
     random: Random,
     speakers: SpeakerConfig,
+    lanes: Lanes,
 
     demux: Demux,
     transports: Slots<Transport>,
@@ -166,6 +173,7 @@ impl Shard {
             events: setup.events,
             random: Random::new(setup.seed),
             speakers: setup.speakers,
+            lanes: setup.lanes,
             demux: Demux::default(),
             transports: Slots::default(),
             up_tracks: Slots::default(),
@@ -194,6 +202,11 @@ impl Shard {
     /// Whether [`millrace_shared::link::Command::Shutdown`] has come.
     pub fn stopping(&self) -> bool {
         self.stopping
+    }
+
+    /// This shard's ends of the lanes, for a host that changes their limits.
+    pub fn lanes_mut(&mut self) -> &mut Lanes {
+        &mut self.lanes
     }
 
     /// Counters since the start, and what there is now.

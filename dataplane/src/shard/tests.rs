@@ -21,6 +21,7 @@ use millrace_shared::wire::stun::{
     BindingRequest, IceRole, IntegrityKey, TransactionId, write_binding_request,
 };
 
+use super::lanes::Lanes;
 use super::{Shard, ShardSetup};
 use crate::speakers::SpeakerConfig;
 
@@ -110,6 +111,8 @@ impl World {
             identity: Identity::generate().unwrap(),
             events: Box::new(Log(log)),
             seed: 1,
+            lanes: Lanes::alone(),
+            one_port: false,
             speakers: SpeakerConfig::default(),
         };
         Self {

@@ -5,8 +5,10 @@
 //!               -> downtrack.forward -> transport.protect, into netio's send arena
 //! 2 commands    of the control plane, a bounded number
 //! 3 timers      due
-//! 4 submit      everything the tick wrote, as trains
+//! 4 submit      everything the tick wrote, as trains; wake the shards that were sent something
 //! ```
+
+use std::time::Duration;
 
 use millrace_netio::{NetIo, SendCounters};
 use millrace_shared::link::Command;
@@ -19,6 +21,9 @@ use super::Shard;
 const DATAGRAMS_PER_TICK_MAX: usize = 256;
 /// Commands of one tick; one that adds a track costs some microseconds.
 const COMMANDS_PER_TICK_MAX: usize = 64;
+/// When to try again to hand over what a full control lane did not take. The other shard empties it
+/// in one tick.
+const LANE_RETRY: Duration = Duration::from_millis(1);
 
 impl Shard {
     /// One pass. Returns when the next one is due at the latest.
@@ -53,11 +58,17 @@ impl Shard {
             self.handle_timeout(now, at, reason, tx);
         }
         io.submit();
+        let waits = self.lanes.flush();
         self.note_sent(&io.counters().send);
         if received == DATAGRAMS_PER_TICK_MAX || applied == COMMANDS_PER_TICK_MAX {
             return now;
         }
-        self.timers.next()
+        let retry = if waits {
+            now + LANE_RETRY
+        } else {
+            Timestamp::NEVER
+        };
+        self.timers.next().min(retry)
     }
 
     fn note_sent(&mut self, send: &SendCounters) {

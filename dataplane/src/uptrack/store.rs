@@ -16,15 +16,14 @@
 
 use std::time::Duration;
 
-use arrayvec::ArrayVec;
 use millrace_shared::limits::{
     DATAGRAM_RECEIVE_LEN_MAX, STORE_BYTES_AUDIO, STORE_BYTES_VIDEO, STORE_PACKETS_AUDIO,
     STORE_PACKETS_VIDEO,
 };
-use millrace_shared::link::{ExtKind, MediaKind};
+use millrace_shared::link::MediaKind;
 use millrace_shared::time::{ExtSeq, Timestamp};
 
-use crate::packet::{CARRIED_EXTS, Packet, PacketMeta};
+use crate::packet::{Packet, PacketMeta, exts_len, parse_exts, write_exts};
 
 /// Nobody is answered with older packets for want of memory: a browser gives up on a frame that is
 /// incomplete for longer, and libwebrtc itself keeps what it sent for 1 s or three RTTs.
@@ -112,14 +111,8 @@ impl PacketStore {
         let slot_index = self.slot_index(seq);
         let chunk = &mut self.chunks[chunk_index];
         let offset = chunk.bytes.len();
-        for (kind, bytes) in &packet.exts {
-            // `exts_len` skipped what does not fit its length byte, and so does this.
-            let Ok(ext_len) = u8::try_from(bytes.len()) else {
-                continue;
-            };
-            chunk.bytes.extend_from_slice(&[*kind as u8, ext_len]);
-            chunk.bytes.extend_from_slice(bytes);
-        }
+        chunk.bytes.resize(offset + exts_len, 0);
+        write_exts(packet, &mut chunk.bytes[offset..]);
         chunk.bytes.extend_from_slice(packet.payload);
         chunk.newest = chunk.newest.max(seq);
         chunk.last_arrival = chunk.last_arrival.max(packet.meta.arrival);
@@ -206,30 +199,13 @@ impl Chunk {
     }
 }
 
-fn exts_len(packet: &Packet<'_>) -> usize {
-    let lens = packet.exts.iter().map(|(_, bytes)| bytes.len());
-    lens.filter(|len| u8::try_from(*len).is_ok())
-        .map(|len| len + 2)
-        .sum()
-}
-
-fn parse_exts(mut stored: &[u8]) -> ArrayVec<(ExtKind, &[u8]), { CARRIED_EXTS.len() }> {
-    let mut exts = ArrayVec::new();
-    while let Some((&[kind, len], rest)) = stored.split_first_chunk()
-        && let Some(kind) = ExtKind::ALL.get(usize::from(kind))
-        && let Some((bytes, rest)) = rest.split_at_checked(usize::from(len))
-        && exts.try_push((*kind, bytes)).is_ok()
-    {
-        stored = rest;
-    }
-    exts
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
+    use arrayvec::ArrayVec;
     use millrace_shared::ids::Pt;
+    use millrace_shared::link::ExtKind;
     use millrace_shared::time::RtpTime;
     use proptest::prelude::*;
 

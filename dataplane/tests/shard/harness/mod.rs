@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use millrace_dataplane::shard::lanes::Lanes;
 use millrace_dataplane::shard::{Counts, Shard, ShardSetup};
 use millrace_dataplane::speakers::SpeakerConfig;
 use millrace_shared::drop::DropReason;
@@ -128,6 +129,8 @@ impl World {
             events: Box::new(log.clone()),
             speakers: SpeakerConfig::default(),
             seed: 1,
+            lanes: Lanes::alone(),
+            one_port: false,
         };
         Self {
             now: START,
