@@ -2,5 +2,6 @@
 //! door, publish and receive realistic media, and measure each packet on its way.
 #![forbid(unsafe_code)]
 
+pub mod report;
 pub mod signal;
 pub mod token;

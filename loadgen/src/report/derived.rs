@@ -1,0 +1,225 @@
+//! Rates and costs of a step, worked out from its counts.
+
+use super::model::{Sample, Server, ServerUsage, Step, ThreadRole};
+
+impl Step {
+    /// Packets per second the server had to send.
+    pub fn offered_pps(&self) -> f64 {
+        rate(self.offered.packets_out, self.measured_s)
+    }
+
+    pub fn offered_bps(&self) -> f64 {
+        8.0 * rate(self.offered.bytes_out, self.measured_s)
+    }
+
+    /// Packets per second that publishers sent.
+    pub fn published_pps(&self) -> f64 {
+        rate(self.offered.packets_in, self.measured_s)
+    }
+
+    pub fn delivered_pps(&self) -> f64 {
+        rate(self.delivered.packets, self.measured_s)
+    }
+
+    pub fn delivered_bps(&self) -> f64 {
+        8.0 * rate(self.delivered.bytes, self.measured_s)
+    }
+
+    /// Lost packets as a share of those that should have come.
+    pub fn loss_ratio(&self) -> f64 {
+        ratio(self.integrity.lost as f64, self.integrity.expected as f64).unwrap_or(0.0)
+    }
+
+    pub fn joins_per_s(&self) -> Option<f64> {
+        ratio(f64::from(self.joins.attempted), self.joins.spread_s)
+    }
+
+    /// CPU seconds the server used per second.
+    pub fn server_cpus(&self) -> Option<f64> {
+        ratio(self.usage.as_ref()?.cpu_s(), self.measured_s)
+    }
+
+    /// CPU share of each shard's thread, in the order of the shards. Empty if unknown.
+    pub fn shard_cpu(&self) -> Vec<f64> {
+        let Some(usage) = &self.usage else {
+            return Vec::new();
+        };
+        let mut shards: Vec<(u32, f64)> = Vec::new();
+        for thread in &usage.threads {
+            if let ThreadRole::Shard(shard) = thread.role {
+                match shards.iter_mut().find(|(known, _)| *known == shard) {
+                    Some((_, cpu_s)) => *cpu_s += thread.cpu_s,
+                    None => shards.push((shard, thread.cpu_s)),
+                }
+            }
+        }
+        shards.sort_unstable_by_key(|(shard, _)| *shard);
+        shards
+            .into_iter()
+            .map(|(_, cpu_s)| ratio(cpu_s, self.measured_s).unwrap_or(0.0))
+            .collect()
+    }
+
+    /// CPU share of the busiest shard.
+    pub fn busiest_shard_cpu(&self) -> Option<f64> {
+        self.shard_cpu().into_iter().reduce(f64::max)
+    }
+
+    /// CPUs used by the control plane's threads and all others that forward nothing.
+    pub fn control_cpus(&self) -> Option<f64> {
+        let usage = self.usage.as_ref()?;
+        let shards: f64 = self.shard_cpu().iter().sum();
+        Some((ratio(usage.cpu_s(), self.measured_s)? - shards).max(0.0))
+    }
+
+    /// Packets delivered for each CPU second of the whole server.
+    pub fn packets_per_cpu_s(&self) -> Option<f64> {
+        ratio(self.delivered.packets as f64, self.usage.as_ref()?.cpu_s())
+    }
+
+    /// Mean number of datagrams in a message handed to the kernel.
+    pub fn mean_train(&self) -> Option<f64> {
+        let datagrams: u64 = self.shards.iter().map(|shard| shard.datagrams_sent).sum();
+        let trains: u64 = self
+            .shards
+            .iter()
+            .map(|shard| shard.trains)
+            .sum::<Option<_>>()?;
+        ratio(datagrams as f64, trains as f64)
+    }
+
+    /// System calls of the shards for each packet they forwarded.
+    pub fn syscalls_per_packet(&self) -> Option<f64> {
+        let packets: u64 = self.shards.iter().map(|shard| shard.rtp_forwarded).sum();
+        let syscalls: u64 = self
+            .shards
+            .iter()
+            .map(|shard| shard.syscalls)
+            .sum::<Option<_>>()?;
+        ratio(syscalls as f64, packets as f64)
+    }
+
+    /// What each subscriber added to the server's resident memory.
+    pub fn bytes_per_subscriber(&self, server: &Server) -> Option<f64> {
+        let grown = self
+            .usage
+            .as_ref()?
+            .rss_bytes
+            .saturating_sub(server.rss_idle_bytes?);
+        ratio(grown as f64, f64::from(self.offered.subscribers))
+    }
+
+    /// Whether the step says something about the server.
+    pub fn is_conclusive(&self) -> bool {
+        self.generator.limited_by.is_none()
+    }
+}
+
+impl ServerUsage {
+    pub fn cpu_s(&self) -> f64 {
+        self.cpu_user_s + self.cpu_system_s
+    }
+}
+
+impl Sample {
+    pub fn offered_bps(&self) -> f64 {
+        8.0 * rate(self.offered_bytes, self.length_s)
+    }
+
+    pub fn delivered_bps(&self) -> f64 {
+        8.0 * rate(self.delivered_bytes, self.length_s)
+    }
+}
+
+fn rate(count: u64, over_s: f64) -> f64 {
+    ratio(count as f64, over_s).unwrap_or(0.0)
+}
+
+/// A quotient, unless there is nothing to divide by. An empty sum of options is zero, and so none.
+fn ratio(value: f64, by: f64) -> Option<f64> {
+    let quotient = value / by;
+    (by > 0.0 && quotient.is_finite()).then_some(quotient)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{ShardCounters, ThreadCpu};
+    use super::*;
+
+    fn step() -> Step {
+        let mut step = Step {
+            measured_s: 10.0,
+            ..Step::default()
+        };
+        step.offered.subscribers = 100;
+        step.delivered.packets = 1_000_000;
+        step.delivered.bytes = 100_000_000;
+        step.usage = Some(ServerUsage {
+            cpu_user_s: 1.0,
+            cpu_system_s: 4.0,
+            threads: [(1, 2.0), (0, 1.5), (1, 0.5)]
+                .map(|(shard, cpu_s)| ThreadCpu {
+                    name: format!("shard-{shard}"),
+                    role: ThreadRole::Shard(shard),
+                    cpu_s,
+                })
+                .to_vec(),
+            rss_bytes: 30_000_000,
+            socket_drops: None,
+        });
+        step
+    }
+
+    #[test]
+    fn cpu_is_told_apart_by_shard() {
+        let step = step();
+        assert_eq!(step.shard_cpu(), [0.15, 0.25]);
+        assert_eq!(step.busiest_shard_cpu(), Some(0.25));
+        assert!((step.control_cpus().unwrap() - 0.1).abs() < 1e-9);
+        assert_eq!(step.packets_per_cpu_s(), Some(200_000.0));
+    }
+
+    #[test]
+    fn memory_is_the_growth_since_idle() {
+        let mut server = Server::default();
+        assert_eq!(step().bytes_per_subscriber(&server), None);
+        server.rss_idle_bytes = Some(20_000_000);
+        assert_eq!(step().bytes_per_subscriber(&server), Some(100_000.0));
+        server.rss_idle_bytes = Some(40_000_000);
+        assert_eq!(step().bytes_per_subscriber(&server), Some(0.0));
+    }
+
+    #[test]
+    fn what_is_unknown_stays_unknown() {
+        let step = Step::default();
+        assert_eq!(step.server_cpus(), None);
+        assert_eq!(step.packets_per_cpu_s(), None);
+        assert_eq!(step.mean_train(), None);
+        assert_eq!(step.syscalls_per_packet(), None);
+        assert_eq!(step.joins_per_s(), None);
+        assert_eq!((step.delivered_pps(), step.loss_ratio()), (0.0, 0.0));
+    }
+
+    #[test]
+    fn trains_and_syscalls_are_means_over_shards() {
+        let mut step = step();
+        let shard = |datagrams_sent, trains, syscalls| ShardCounters {
+            rtp_forwarded: datagrams_sent,
+            datagrams_sent,
+            trains,
+            syscalls,
+            ..ShardCounters::default()
+        };
+        step.shards = vec![
+            shard(800, Some(100), Some(30)),
+            shard(200, Some(100), Some(20)),
+        ];
+        assert_eq!(step.mean_train(), Some(5.0));
+        assert_eq!(step.syscalls_per_packet(), Some(0.05));
+        step.shards.push(shard(10, None, None));
+        assert_eq!(
+            (step.mean_train(), step.syscalls_per_packet()),
+            (None, None)
+        );
+    }
+}

@@ -1,0 +1,230 @@
+//! Whether a step met the SLO, and what broke first if it did not.
+
+use super::model::{Slo, Step};
+use std::fmt;
+
+/// A thread this busy has no time left: below it, queues still drain between two bursts.
+const CPU_SHARE_FULL: f64 = 0.95;
+
+/// A part of the SLO that did not hold.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Breach {
+    /// Forwarding latency; none means that nothing arrived at all.
+    Latency {
+        p99_ns: Option<u64>,
+    },
+    Loss {
+        ratio: f64,
+    },
+    /// Joins were too slow.
+    JoinLatency {
+        p99_ns: u64,
+    },
+    /// Joins failed altogether.
+    JoinFailures {
+        failed: u32,
+        attempted: u32,
+    },
+}
+
+/// What stands in the way of more load.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bottleneck {
+    /// The generator, so that the step says nothing about the server.
+    Generator,
+    ShardCpu,
+    ControlCpu,
+    /// Datagrams dropped at the server's sockets, or its sends refused.
+    Socket,
+    /// A queue between shards overflowed.
+    Lane,
+    Memory,
+    /// No reading points anywhere.
+    Unknown,
+}
+
+impl Slo {
+    /// The parts of it a step broke; none if it passed.
+    pub fn breaches(&self, step: &Step) -> Vec<Breach> {
+        let mut breaches = Vec::new();
+        let p99_ns = step.latency.percentile_ns(99.0);
+        let is_late = p99_ns.map_or(step.offered.packets_out > 0, |p99_ns| {
+            p99_ns > self.latency_p99_ns_max
+        });
+        if is_late {
+            breaches.push(Breach::Latency { p99_ns });
+        }
+        let ratio = step.loss_ratio();
+        if ratio > self.loss_ratio_max {
+            breaches.push(Breach::Loss { ratio });
+        }
+        if let Some(p99_ns) = step.joins.latency.percentile_ns(99.0)
+            && p99_ns > self.join_p99_ns_max
+        {
+            breaches.push(Breach::JoinLatency { p99_ns });
+        }
+        if step.joins.failed > 0 {
+            breaches.push(Breach::JoinFailures {
+                failed: step.joins.failed,
+                attempted: step.joins.attempted,
+            });
+        }
+        breaches
+    }
+
+    pub fn is_met(&self, step: &Step) -> bool {
+        self.breaches(step).is_empty()
+    }
+}
+
+impl Bottleneck {
+    /// What a step ran into, by its readings. Meaningful for a step that broke the SLO: of the
+    /// causes that apply, the one that makes the others follow comes first.
+    pub fn of(step: &Step, memory_bytes: u64) -> Bottleneck {
+        if !step.is_conclusive() {
+            return Bottleneck::Generator;
+        }
+        let usage = step.usage.as_ref();
+        if step.shards.iter().any(|shard| shard.lane_drops > Some(0))
+            && step
+                .busiest_shard_cpu()
+                .is_none_or(|cpu| cpu < CPU_SHARE_FULL)
+        {
+            return Bottleneck::Lane;
+        }
+        if step.busiest_shard_cpu() >= Some(CPU_SHARE_FULL) {
+            return Bottleneck::ShardCpu;
+        }
+        let is_socket_full = usage.is_some_and(|usage| usage.socket_drops > Some(0))
+            || step.shards.iter().any(|shard| shard.send_drops > Some(0));
+        if is_socket_full {
+            return Bottleneck::Socket;
+        }
+        // Nine tenths: what is left belongs to the kernel's socket buffers.
+        if usage.is_some_and(|usage| memory_bytes > 0 && usage.rss_bytes > memory_bytes / 10 * 9) {
+            return Bottleneck::Memory;
+        }
+        let is_control_full = usage.is_some_and(|usage| {
+            usage.threads.iter().any(|thread| {
+                !matches!(thread.role, super::model::ThreadRole::Shard(_))
+                    && thread.cpu_s >= CPU_SHARE_FULL * step.measured_s
+            })
+        });
+        if is_control_full {
+            return Bottleneck::ControlCpu;
+        }
+        Bottleneck::Unknown
+    }
+}
+
+impl fmt::Display for Bottleneck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Bottleneck::Generator => "the generator",
+            Bottleneck::ShardCpu => "CPU of a shard",
+            Bottleneck::ControlCpu => "CPU of the control plane",
+            Bottleneck::Socket => "a full socket",
+            Bottleneck::Lane => "a lane between shards",
+            Bottleneck::Memory => "memory",
+            Bottleneck::Unknown => "nothing that was watched",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::latency::Latency;
+    use super::super::model::{ServerUsage, ShardCounters, ThreadCpu, ThreadRole};
+    use super::*;
+
+    fn passing() -> Step {
+        let mut step = Step {
+            measured_s: 10.0,
+            ..Step::default()
+        };
+        step.offered.packets_out = 10_000;
+        step.integrity.expected = 10_000;
+        step.latency.record_many_ns(300_000, 10_000);
+        step.usage = Some(ServerUsage::default());
+        step
+    }
+
+    fn busy(role: ThreadRole, cpu_s: f64) -> Step {
+        let mut step = passing();
+        step.usage = Some(ServerUsage {
+            threads: vec![ThreadCpu {
+                name: String::new(),
+                role,
+                cpu_s,
+            }],
+            ..ServerUsage::default()
+        });
+        step
+    }
+
+    #[test]
+    fn each_part_of_the_slo_can_break() {
+        let slo = Slo::default();
+        assert!(slo.is_met(&passing()));
+
+        let mut late = passing();
+        late.latency.record_many_ns(6_000_000, 200);
+        assert!(matches!(slo.breaches(&late)[..], [Breach::Latency { .. }]));
+
+        let mut lossy = passing();
+        lossy.integrity.lost = 11;
+        assert_eq!(slo.breaches(&lossy), [Breach::Loss { ratio: 0.0011 }]);
+
+        let mut slow = passing();
+        slow.joins.latency.record_ns(3_000_000_000);
+        assert!(matches!(
+            slo.breaches(&slow)[..],
+            [Breach::JoinLatency { .. }]
+        ));
+
+        let mut refused = passing();
+        refused.joins.failed = 1;
+        assert_eq!(slo.breaches(&refused).len(), 1);
+    }
+
+    #[test]
+    fn a_server_that_forwards_nothing_is_late() {
+        let mut silent = passing();
+        silent.latency = Latency::new();
+        assert_eq!(
+            Slo::default().breaches(&silent),
+            [Breach::Latency { p99_ns: None }]
+        );
+    }
+
+    #[test]
+    fn readings_name_the_bottleneck() {
+        let shard = busy(ThreadRole::Shard(0), 9.6);
+        assert_eq!(Bottleneck::of(&shard, 0), Bottleneck::ShardCpu);
+        let control = busy(ThreadRole::Control, 9.6);
+        assert_eq!(Bottleneck::of(&control, 0), Bottleneck::ControlCpu);
+
+        let mut socket = busy(ThreadRole::Shard(0), 6.0);
+        socket.usage.as_mut().unwrap().socket_drops = Some(3);
+        assert_eq!(Bottleneck::of(&socket, 0), Bottleneck::Socket);
+
+        let mut lane = busy(ThreadRole::Shard(0), 6.0);
+        lane.shards = vec![ShardCounters {
+            lane_drops: Some(1),
+            ..ShardCounters::default()
+        }];
+        assert_eq!(Bottleneck::of(&lane, 0), Bottleneck::Lane);
+
+        let mut memory = passing();
+        memory.usage.as_mut().unwrap().rss_bytes = 950;
+        assert_eq!(Bottleneck::of(&memory, 1_000), Bottleneck::Memory);
+        assert_eq!(Bottleneck::of(&passing(), 1_000), Bottleneck::Unknown);
+    }
+
+    #[test]
+    fn a_limited_generator_explains_everything() {
+        let mut step = busy(ThreadRole::Shard(0), 9.9);
+        step.generator.limited_by = Some("own CPU".into());
+        assert_eq!(Bottleneck::of(&step, 0), Bottleneck::Generator);
+    }
+}
