@@ -14,7 +14,8 @@ const WORDS: usize = RECEIVE_WINDOW_PACKETS / 64;
 #[derive(Clone, Debug)]
 pub struct SequenceWindow {
     highest: Option<ExtSeq>,
-    /// Where extended numbers begin, or go on after the stream began anew: they never return.
+    /// Where extended numbers begin, or go on after the stream began anew: they never return, not
+    /// even for packets that come behind the first.
     floor: ExtSeq,
     /// Bit `seq % WINDOW`: `seq` arrived; of the `WINDOW` numbers up to `highest`.
     seen: [u64; WORDS],
@@ -91,7 +92,7 @@ impl SequenceWindow {
     /// The stream begins anew, perhaps under another SSRC; extended numbers go on.
     pub fn rebase(&mut self) {
         if let Some(highest) = self.highest.take() {
-            self.floor = ExtSeq(highest.0 + 1);
+            self.floor = ExtSeq(highest.0 + WINDOW);
         }
         self.seen = [0; WORDS];
         self.restart_next = None;
@@ -225,6 +226,18 @@ mod tests {
         ext(&mut window, 500);
         window.rebase();
         assert_eq!(ext(&mut window, 3), 0x2_0003);
+    }
+
+    /// The new stream starts right above the old one, and its first packets come in disorder.
+    #[test]
+    fn numbers_before_another_ssrc_never_return() {
+        let mut window = SequenceWindow::default();
+        let used = [500, 501, 502].map(|seq| ext(&mut window, seq));
+        window.rebase();
+        ext(&mut window, 505);
+        for seq in [504, 503, 502, 501] {
+            assert!(ext(&mut window, seq) > used[2]);
+        }
     }
 
     proptest! {
