@@ -284,7 +284,7 @@ impl World {
         } = self;
         let stray = &mut self.stray;
         net.drain_sent(|tuple, datagram| {
-            match peers.iter_mut().find(|peer| peer.remote() == tuple.remote) {
+            match peers.iter_mut().find(|peer| peer.is_at(tuple.remote)) {
                 Some(peer) => peer.receive(*now, datagram),
                 None => *stray += 1,
             }

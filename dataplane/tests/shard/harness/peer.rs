@@ -41,6 +41,8 @@ impl Got {
 pub(crate) struct Peer {
     pub(crate) transport: TransportId,
     pub(crate) tuple: Tuple,
+    /// Addresses it was at before, where it still hears.
+    pub(crate) also_at: Vec<SocketAddr>,
     /// The shard's side.
     pub(crate) ice: IceCredentials,
     pub(crate) identity: Identity,
@@ -81,6 +83,7 @@ impl Peer {
         Self {
             transport,
             tuple,
+            also_at: Vec::new(),
             ice,
             identity,
             epoch,
@@ -319,7 +322,7 @@ impl Peer {
         timeouts.min().unwrap_or(Timestamp::NEVER)
     }
 
-    pub(crate) fn remote(&self) -> SocketAddr {
-        self.tuple.remote
+    pub(crate) fn is_at(&self, remote: SocketAddr) -> bool {
+        self.tuple.remote == remote || self.also_at.contains(&remote)
     }
 }
