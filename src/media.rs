@@ -6,7 +6,7 @@ use millrace_controlplane::config::{self, Config};
 use millrace_dataplane::speakers::SpeakerConfig;
 use millrace_dataplane::{Backend, Dataplane, StartError};
 use millrace_shared::limits::EVENTS_QUEUED_MAX;
-use millrace_shared::link::{CommandSink, Event, EventSink};
+use millrace_shared::link::{CommandSink, Event, EventOverflow, EventSink, is_repeated};
 use tokio::sync::mpsc;
 
 /// Places kept for events that are told only once.
@@ -37,7 +37,7 @@ impl Media {
                 backend: backend(config.dataplane.backend),
                 speakers: speakers(&config.audio),
             },
-            |_| Box::new(Events(events.clone())),
+            |_| Box::new(Events::new(events.clone())),
         )?;
         Ok((Self { dataplane }, receiver))
     }
@@ -73,19 +73,35 @@ const fn backend(configured: config::Backend) -> Backend {
 }
 
 /// A shard's end of the event queue.
-struct Events(mpsc::Sender<Event>);
+struct Events {
+    queue: mpsc::Sender<Event>,
+    overflow: EventOverflow,
+}
+
+impl Events {
+    fn new(queue: mpsc::Sender<Event>) -> Self {
+        Self {
+            queue,
+            overflow: EventOverflow::default(),
+        }
+    }
+}
 
 impl EventSink for Events {
-    /// What is told again in a moment gives way first when the control plane is behind.
+    /// What is told again in a moment gives way first when the control plane is behind; what is told
+    /// only once waits here when the queue is full.
     fn send(&self, event: Event) {
-        let repeats = matches!(
-            event,
-            Event::Speakers { .. } | Event::Reports { .. } | Event::Metrics { .. }
-        );
-        if repeats && self.0.capacity() < EVENTS_RESERVED {
-            return;
-        }
-        if let Err(mpsc::error::TrySendError::Full(event)) = self.0.try_send(event) {
+        let lost = self.overflow.send(event, |event| {
+            if is_repeated(&event) && self.queue.capacity() < EVENTS_RESERVED {
+                return Err(event);
+            }
+            match self.queue.try_send(event) {
+                Err(mpsc::error::TrySendError::Full(event)) => Err(event),
+                // Without rooms nobody needs to know.
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+            }
+        });
+        if let Err(event) = lost {
             tracing::error!(?event, "the control plane is too far behind: event lost");
         }
     }

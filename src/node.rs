@@ -65,7 +65,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let sockets = Sockets::default();
     let http_settings = http::Settings::new(config, node_id.clone());
     let service = http::service(rooms.clone(), http_settings.clone(), sockets.clone());
-    let metrics = http::metrics_service(rooms.clone(), http_settings);
+    let metrics = http::metrics_service(rooms.clone(), http_settings, sockets.clone());
     let (stop, stopped) = watch::channel(false);
     for listener in metrics_listeners {
         tokio::spawn(listener.serve(metrics.clone(), stopped.clone()));

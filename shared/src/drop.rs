@@ -47,6 +47,10 @@ drop_reasons! {
     DtlsHandshakeBroken => "dtls_handshake_broken",
     /// More application data than may wait for one poll.
     DtlsSendFull => "dtls_send_full",
+    /// The first record of a handshake while the shard has as many under way as it may.
+    DtlsHandshakesFull => "dtls_handshakes_full",
+    /// More records than one transport may send us.
+    DtlsRate => "dtls_rate",
     /// SRTP or SRTCP before the handshake gave keys.
     SrtpNoKeys => "srtp_no_keys",
     SrtpMalformed => "srtp_malformed",
@@ -63,11 +67,22 @@ drop_reasons! {
     RtxUnusable => "rtx_unusable",
     /// More than [`crate::limits::SSRCS_PER_TRANSPORT_MAX`] sources.
     SsrcLimit => "ssrc_limit",
+    /// Authentic, but more packets or bytes than one transport may send us.
+    RtpRate => "rtp_rate",
     /// Seen before.
     RtpDuplicate => "rtp_duplicate",
     /// Older than anything we still track.
     RtpTooOld => "rtp_too_old",
     RtcpMalformed => "rtcp_malformed",
+    /// Authentic, but more RTCP packets than one transport may send us.
+    RtcpRate => "rtcp_rate",
+    /// A key frame request of a subscriber that asks too often.
+    KeyframeRequestRate => "keyframe_request_rate",
+    /// A NACK of a subscriber that asks for more retransmissions than it may have; what is left of
+    /// the message goes unanswered.
+    NackRate => "nack_rate",
+    /// Transport-wide feedback that comes too often.
+    TransportCcRate => "transport_cc_rate",
     /// The publisher's track is muted.
     TrackMuted => "track_muted",
     /// No free slot in the send arena, even after a submit.
@@ -88,6 +103,10 @@ drop_reasons! {
     DataNotOpen => "data_not_open",
     /// A data channel whose buffer is full.
     DataBufferFull => "data_buffer_full",
+    /// A data channel with room, in a shard that holds as much unacknowledged data as it may.
+    DataShardFull => "data_shard_full",
+    /// More data packets or bytes than one transport may send us.
+    DataRate => "data_rate",
     /// A data packet on a channel whose label we do not serve.
     DataLabelUnknown => "data_label_unknown",
 }

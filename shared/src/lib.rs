@@ -4,6 +4,7 @@
 //! the load generator and the simulator run the same code.
 #![forbid(unsafe_code)]
 
+pub mod bucket;
 pub mod drop;
 pub mod dtls;
 pub mod ice;

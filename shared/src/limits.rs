@@ -1,5 +1,7 @@
 //! Every limit of the product, with the relations between them checked at compile time.
 
+use crate::bucket::Rate;
+
 /// Largest UDP payload we send. Below the IPv6 minimum MTU less headers (1280 - 40 - 8), and what
 /// browsers use themselves.
 pub const DATAGRAM_SEND_LEN_MAX: usize = 1232;
@@ -99,6 +101,71 @@ pub const DATA_CHANNEL_BUFFER_RELIABLE: usize = 1024 * 1024;
 /// The same for a channel that may lose messages: late ones are worth little.
 pub const DATA_CHANNEL_BUFFER_LOSSY: usize = 256 * 1024;
 
+/// Bytes that an association buffers over all its channels: one of each kind that we send on. A peer
+/// that closes a channel and opens it again, and acknowledges nothing, gets no second buffer.
+pub const DATA_BUFFERED_PER_TRANSPORT_MAX: usize =
+    DATA_CHANNEL_BUFFER_RELIABLE + DATA_CHANNEL_BUFFER_LOSSY;
+/// Bytes that all associations of a shard buffer together, however many of them do not read.
+/// Messages to many are counted for each, though they share one copy.
+pub const DATA_BUFFERED_PER_SHARD_MAX: usize = 256 * 1024 * 1024;
+/// Of these, what messages that may be lost leave to the reliable ones.
+pub const DATA_BUFFERED_RESERVED: usize = DATA_BUFFERED_PER_SHARD_MAX / 2;
+/// INITs of an association that are answered. RFC 9260 §16 has a client send at most nine.
+pub const SCTP_INITS_MAX: u8 = 32;
+
+/// Handshakes that a shard has under way: each may hold what [`DTLS_QUEUE_DATAGRAMS_MAX`] says, and
+/// for 30 s. A thousand joins a second at 200 ms of round trips have 400.
+pub const DTLS_HANDSHAKES_PER_SHARD_MAX: usize = 2_048;
+
+// What one transport may ask of its shard (OWASP ASVS 5.0 17.2.5: a flood of a valid participant is
+// dropped in excess). Everybody honest stays far below: these bound the damage, not the use.
+
+/// RTP packets: twenty 1080p tracks. Browsers send up to 700 a second for one.
+pub const RTP_PACKETS: Rate = Rate {
+    per_second: 15_000,
+    burst: 7_500,
+};
+/// Their bytes: 200 Mbit/s, and a second of it at once.
+pub const RTP_BYTES: Rate = Rate {
+    per_second: 25_000_000,
+    burst: 25_000_000,
+};
+/// RTCP packets. A subscriber of 50 videos with loss sends a NACK for each every 20 ms.
+pub const RTCP_PACKETS: Rate = Rate {
+    per_second: 3_000,
+    burst: 3_000,
+};
+/// Requests for key frames. Who joins a room of 500 videos asks for each, and again.
+pub const KEYFRAME_REQUESTS: Rate = Rate {
+    per_second: 500,
+    burst: 1_000,
+};
+/// Packets asked for again: 10 % of 50 Mbit/s, each asked for five times.
+pub const NACKED_PACKETS: Rate = Rate {
+    per_second: 2_500,
+    burst: 5_000,
+};
+/// Transport-wide feedback: libwebrtc sends at most 20 a second.
+pub const TRANSPORT_CC_FEEDBACKS: Rate = Rate {
+    per_second: 200,
+    burst: 200,
+};
+/// DTLS records: data at its full rate in packets of a kilobyte, and as many acknowledgements.
+pub const DTLS_RECORDS: Rate = Rate {
+    per_second: 20_000,
+    burst: 20_000,
+};
+/// Data packets.
+pub const DATA_PACKETS: Rate = Rate {
+    per_second: 5_000,
+    burst: 5_000,
+};
+/// Their bytes: 64 Mbit/s.
+pub const DATA_BYTES: Rate = Rate {
+    per_second: 8_000_000,
+    burst: 8_000_000,
+};
+
 /// Reliable data packets a group keeps for those who join or resume, as LiveKit's server does.
 pub const REPLAY_BYTES_PER_GROUP_MAX: usize = 100_000;
 /// Destinations of one data packet that are looked at.
@@ -110,6 +177,9 @@ pub const COMMANDS_QUEUED_MAX: usize = 65_536;
 /// Events that wait for the control plane. A shard makes some hundred a second when a thousand
 /// participants join at once.
 pub const EVENTS_QUEUED_MAX: usize = 16_384;
+/// Events that a shard keeps while that queue is full: those that are told only once. Each transport
+/// has some four of them, and each track one.
+pub const EVENTS_OVERFLOW_MAX: usize = 65_536;
 
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= 1280 - 40 - 8);
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= DATAGRAM_RECEIVE_LEN_MAX);
@@ -119,6 +189,13 @@ const _: () = assert!(DTLS_DATAGRAM_LEN_MAX <= DATAGRAM_SEND_LEN_MAX);
 const _: () = assert!(SCTP_DATAGRAM_LEN_MAX + DTLS_OVERHEAD <= DATAGRAM_SEND_LEN_MAX);
 const _: () = assert!(SCTP_RECEIVE_WINDOW >= 2 * DATA_MESSAGE_LEN_MAX);
 const _: () = assert!(DATA_CHANNEL_BUFFER_LOSSY >= DATA_MESSAGE_LEN_MAX);
+const _: () = assert!(DATA_BUFFERED_PER_SHARD_MAX >= 64 * DATA_BUFFERED_PER_TRANSPORT_MAX);
+const _: () = assert!(DATA_BYTES.burst as usize >= DATA_MESSAGE_LEN_MAX);
+const _: () =
+    assert!(DTLS_RECORDS.per_second as usize >= 2 * DATA_BYTES.per_second as usize / SCTP_MTU);
+const _: () = assert!(DTLS_HANDSHAKES_PER_SHARD_MAX <= TRANSPORTS_PER_SHARD_MAX);
+const _: () = assert!(RTP_BYTES.burst as usize >= DATAGRAM_RECEIVE_LEN_MAX);
+const _: () = assert!(EVENTS_OVERFLOW_MAX >= 4 * TRANSPORTS_PER_SHARD_MAX);
 const _: () = assert!(STORE_PACKETS_VIDEO.is_power_of_two());
 const _: () = assert!(STORE_BYTES_VIDEO >= STORE_PACKETS_VIDEO * DATAGRAM_SEND_LEN_MAX);
 const _: () = assert!(NACK_PACKETS_MAX <= STORE_PACKETS_VIDEO);

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt as _;
 
 use super::HttpService;
+use super::refusals::Limit;
 use super::strangers::{Stranger, Strangers};
 
 /// Connections of one listener, signaling sockets included. A participant has one; each may hold
@@ -126,6 +127,7 @@ impl Listener {
             match accepted {
                 Ok((stream, remote, permit)) => {
                     let Some(stranger) = strangers.admit(remote.ip()) else {
+                        service.sockets.refused(Limit::ConnectionsPerAddress);
                         tracing::trace!(%remote, "too many connections of one address");
                         continue;
                     };

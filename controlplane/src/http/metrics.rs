@@ -16,6 +16,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::Site;
+use super::refusals::Limit;
 use crate::room::RoomMetrics;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -35,6 +36,7 @@ pub(super) async fn scrape(State(site): State<Site>, headers: HeaderMap) -> Resp
     registry.register_collector(Box::new(Reading {
         rooms: site.rooms.metrics(),
         sockets: site.sockets.count() as u64,
+        refusals: Limit::ALL.map(|limit| (limit, site.sockets.refusals(limit))),
     }));
     let mut text = String::new();
     match encode(&mut text, &registry) {
@@ -71,6 +73,7 @@ fn is_equal(given: &[u8], expected: &[u8]) -> bool {
 struct Reading {
     rooms: RoomMetrics,
     sockets: u64,
+    refusals: [(Limit, u64); Limit::ALL.len()],
 }
 
 type Labels = &'static [(&'static str, &'static str)];
@@ -158,6 +161,19 @@ impl Reading {
         ] {
             counter(out, name, help, &[(NONE, value)])?;
         }
+        self.encode_sockets(out)
+    }
+
+    fn encode_sockets(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let refusals = self
+            .refusals
+            .map(|(limit, count)| ([("limit", limit.as_str())], count));
+        counter(
+            out,
+            "millrace_refusals",
+            "Peers held back or refused by a limit of the HTTP side",
+            &refusals,
+        )?;
         gauge(
             out,
             "millrace_signal_sockets",

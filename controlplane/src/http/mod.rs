@@ -5,6 +5,7 @@ mod join_params;
 mod listen;
 mod metrics;
 mod pages;
+mod refusals;
 mod rtc;
 mod signal_socket;
 mod sockets;
@@ -77,7 +78,7 @@ pub fn service(rooms: Rooms, settings: Settings, sockets: Sockets) -> HttpServic
     let site = Site {
         rooms,
         settings: Arc::new(settings),
-        sockets,
+        sockets: sockets.clone(),
     };
     let mut api = Router::new()
         .route("/", get(pages::health))
@@ -99,22 +100,28 @@ pub fn service(rooms: Rooms, settings: Settings, sockets: Sockets) -> HttpServic
         .layer(cors())
         .merge(demo)
         .with_state(site);
-    HttpService(router)
+    HttpService { router, sockets }
 }
 
 /// The service of `prometheus.port`: metrics, whatever the path.
-pub fn metrics_service(rooms: Rooms, settings: Settings) -> HttpService {
+pub fn metrics_service(rooms: Rooms, settings: Settings, sockets: Sockets) -> HttpService {
     let site = Site {
         rooms,
         settings: Arc::new(settings),
-        sockets: Sockets::default(),
+        sockets: sockets.clone(),
     };
-    HttpService(Router::new().fallback(metrics::scrape).with_state(site))
+    HttpService {
+        router: Router::new().fallback(metrics::scrape).with_state(site),
+        sockets,
+    }
 }
 
 /// A router behind the rewriting of request targets.
 #[derive(Clone, Debug)]
-pub struct HttpService(Router);
+pub struct HttpService {
+    router: Router,
+    sockets: Sockets,
+}
 
 impl HttpService {
     /// The service that answers one connection's requests.
@@ -127,7 +134,7 @@ impl HttpService {
         Future: Send,
     > + Clone
     + Send {
-        tower::util::MapRequestLayer::new(collapse_double_slash).layer(self.0)
+        tower::util::MapRequestLayer::new(collapse_double_slash).layer(self.router)
     }
 }
 

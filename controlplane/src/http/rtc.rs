@@ -81,13 +81,13 @@ async fn join(site: Site, request: Request, v1: bool) -> Response {
     if let Some(place) = &place {
         place.recognise();
     }
-    let open = (site.sockets.open(), place);
+    let open = site.sockets.open();
     upgrade.on_upgrade(async move |socket| {
         let room = session.room_sid.clone();
         let participant = session.participant_sid.clone();
-        let end = SignalSocket::new(socket, session).run().await;
+        let end = SignalSocket::new(socket, session, open).run().await;
         tracing::debug!(room, participant, ?end, "signal socket closed");
-        drop(open);
+        drop(place);
     })
 }
 

@@ -6,10 +6,15 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use livekit_protocol::{SignalRequest, SignalResponse};
+use millrace_shared::bucket::{Bucket, Rate};
+use millrace_shared::time::Timestamp;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+use tokio_tungstenite::tungstenite;
 
+use super::refusals::Limit;
+use super::sockets::OpenSocket;
 use crate::room::SignalSession;
 
 /// Largest message a client may send when the configuration sets no limit.
@@ -29,6 +34,16 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 /// connection and take our last message along.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How much a client may ask for. Who asks for more is not read for a while: TCP holds it back, no
+/// request is lost, and clients, which all wait for answers, notice nothing but the time. LiveKit has
+/// no such limit; its own clients send some dozens at a join and few afterwards.
+const REQUESTS: Rate = Rate {
+    per_second: 100,
+    burst: 500,
+};
+/// Bytes of a request that count as one more: long descriptions take longest to read.
+const REQUEST_BYTES: usize = 4096;
+
 /// Why a socket ended.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum End {
@@ -38,6 +53,8 @@ pub(super) enum End {
     Client,
     /// The client sent something that is no signal request.
     Malformed,
+    /// The client sent more at once than a message may have.
+    TooLong,
     /// The client neither reads nor answers.
     Silent,
 }
@@ -59,6 +76,8 @@ enum Step {
     Response(Option<SignalResponse>),
     /// The room's queue has a place again.
     Room,
+    /// The client may be read again.
+    Resume,
     Message(Option<Result<Message, axum::Error>>),
     Ping,
     Silence,
@@ -72,16 +91,26 @@ pub(super) struct SignalSocket {
     /// A request that the room's queue had no place for. Nothing more is read until it is in.
     waiting: Option<SignalRequest>,
     heard: Instant,
+    opened: Instant,
+    requests: Bucket,
+    /// Until when the client is not read.
+    paused_until: Option<Instant>,
+    open: OpenSocket,
 }
 
 impl SignalSocket {
-    pub(super) fn new(socket: WebSocket, session: SignalSession) -> Self {
+    pub(super) fn new(socket: WebSocket, session: SignalSession, open: OpenSocket) -> Self {
+        let now = Instant::now();
         Self {
             socket,
             session,
             encoding: Encoding::default(),
             waiting: None,
-            heard: Instant::now(),
+            heard: now,
+            opened: now,
+            requests: Bucket::default(),
+            paused_until: None,
+            open,
         }
     }
 
@@ -90,10 +119,15 @@ impl SignalSocket {
         let end = self.pump().await;
         match end {
             End::Client | End::Silent => {}
-            End::Session => self.close().await,
+            End::Session => self.close(close_code::NORMAL).await,
             End::Malformed => {
+                self.open.refused(Limit::SignalMalformed);
                 self.flush().await;
-                self.close().await;
+                self.close(close_code::NORMAL).await;
+            }
+            End::TooLong => {
+                self.open.refused(Limit::SignalMessageLen);
+                self.close(close_code::SIZE).await;
             }
         }
         end
@@ -103,11 +137,15 @@ impl SignalSocket {
         let mut ping = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let silent_at = self.heard + SILENCE_MAX;
+            let paused_until = self.paused_until;
+            // Whom we do not read cannot be heard.
+            let silent_at = paused_until.unwrap_or(self.heard) + SILENCE_MAX;
+            let reads = self.waiting.is_none() && paused_until.is_none();
             let step = tokio::select! {
                 response = self.session.responses.recv() => Step::Response(response),
                 _ = self.session.requests.reserve(), if self.waiting.is_some() => Step::Room,
-                message = self.socket.next(), if self.waiting.is_none() => Step::Message(message),
+                message = self.socket.next(), if reads => Step::Message(message),
+                () = sleep_until(paused_until.unwrap_or(silent_at)), if paused_until.is_some() => Step::Resume,
                 _ = ping.tick() => Step::Ping,
                 () = sleep_until(silent_at) => Step::Silence,
             };
@@ -120,8 +158,14 @@ impl SignalSocket {
                     }
                     Ok(())
                 }
+                Step::Resume => {
+                    self.paused_until = None;
+                    self.heard = Instant::now();
+                    Ok(())
+                }
                 Step::Message(Some(Ok(message))) => self.receive(message),
-                Step::Message(Some(Err(_)) | None) => Err(End::Client),
+                Step::Message(Some(Err(error))) => Err(end_of(error)),
+                Step::Message(None) => Err(End::Client),
                 Step::Ping => self.send(Message::Ping(Bytes::new())).await,
                 Step::Silence => Err(End::Silent),
             };
@@ -133,6 +177,7 @@ impl SignalSocket {
 
     fn receive(&mut self, message: Message) -> Result<(), End> {
         self.heard = Instant::now();
+        self.charge(message_len(&message));
         let request = match message {
             Message::Binary(bytes) => {
                 self.encoding = Encoding::Protobuf;
@@ -147,6 +192,20 @@ impl SignalSocket {
         };
         self.forward(request);
         Ok(())
+    }
+
+    /// Takes what a message costs out of what the client may ask for, though it is not there: the
+    /// next message waits for it.
+    fn charge(&mut self, len: usize) {
+        let at = self.heard - self.opened;
+        let now = Timestamp::ZERO + at;
+        let cost = u32::try_from(1 + len / REQUEST_BYTES).unwrap_or(u32::MAX);
+        self.requests.force(now, REQUESTS, cost);
+        let ready_at = self.requests.ready_at(REQUESTS, 1);
+        if ready_at > now {
+            self.open.refused(Limit::SignalRate);
+            self.paused_until = Some(self.heard + ready_at.since(now));
+        }
     }
 
     fn forward(&mut self, request: SignalRequest) {
@@ -164,8 +223,9 @@ impl SignalSocket {
             Encoding::Json => match serde_json::to_string(response) {
                 Ok(text) => Message::Text(text.into()),
                 Err(error) => {
-                    // An enum value that the schema does not have: our own mistake.
-                    tracing::error!(%error, "response cannot be written as JSON");
+                    // An enum value that the schema does not have, in an answer that repeats the
+                    // client's own request.
+                    tracing::debug!(%error, "response cannot be written as JSON");
                     return Ok(());
                 }
             },
@@ -193,9 +253,9 @@ impl SignalSocket {
         }
     }
 
-    async fn close(&mut self) {
+    async fn close(&mut self, code: u16) {
         let frame = CloseFrame {
-            code: close_code::NORMAL,
+            code,
             reason: "".into(),
         };
         if self.send(Message::Close(Some(frame))).await.is_err() {
@@ -203,5 +263,22 @@ impl SignalSocket {
         }
         let answered = async { while let Some(Ok(_)) = self.socket.next().await {} };
         let _ = timeout(CLOSE_TIMEOUT, answered).await;
+    }
+}
+
+fn message_len(message: &Message) -> usize {
+    match message {
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Text(text) => text.len(),
+        Message::Close(_) => 0,
+    }
+}
+
+/// What a failed read means. RFC 6455 §7.4.1: a message that is too big is answered with 1009.
+fn end_of(error: axum::Error) -> End {
+    let inner = error.into_inner();
+    match inner.downcast_ref::<tungstenite::Error>() {
+        Some(tungstenite::Error::Capacity(_)) => End::TooLong,
+        _ => End::Client,
     }
 }

@@ -151,11 +151,13 @@ impl RemoteDescription {
         if text.len() > SDP_LEN_MAX {
             return Err(SdpError::TooLong);
         }
-        let session =
-            Session::parse(text.as_bytes()).map_err(|error| SdpError::Syntax(error.to_string()))?;
-        if session.medias.len() > SDP_SECTIONS_MAX {
+        // Counted before anything is kept of them.
+        let sections = text.lines().filter(|line| line.starts_with("m="));
+        if sections.count() > SDP_SECTIONS_MAX {
             return Err(SdpError::TooManySections);
         }
+        let session =
+            Session::parse(text.as_bytes()).map_err(|error| SdpError::Syntax(error.to_string()))?;
         let groups: Vec<Vec<&str>> = values(&session.attributes, "group")
             .filter_map(|value| value.strip_prefix("BUNDLE"))
             .map(|mids| mids.split_whitespace().collect())

@@ -3,6 +3,8 @@
 use livekit_protocol as proto;
 use proto::client_info::Sdk;
 
+use super::known;
+
 /// The client as it described itself when it joined.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Client {
@@ -10,7 +12,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(info: proto::ClientInfo) -> Self {
+    pub(crate) fn new(mut info: proto::ClientInfo) -> Self {
+        known::client_info(&mut info);
         Self { info }
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod close;
+pub(crate) mod known;
 pub(crate) mod layers;
 pub(crate) mod permission;
 pub(crate) mod publish;

@@ -1,13 +1,20 @@
 //! The way to one client: a bounded queue of responses that its signal socket drains.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use livekit_protocol as proto;
+use prost::Message as _;
 use proto::signal_response::Message;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
 /// Responses waiting for one socket. A join into a room of a thousand is one message, so this is
 /// some seconds of a busy room. A client that falls further behind loses its socket and resumes.
 pub(crate) const RESPONSES_MAX: usize = 512;
+/// Their bytes, as encoded: eight participants with the longest metadata. One message may be larger,
+/// if nothing else waits: a join into a full room is.
+pub(crate) const RESPONSES_BYTES_MAX: usize = 4 << 20;
 /// Requests waiting for the room; the socket is not read while they wait.
 pub(crate) const REQUESTS_MAX: usize = 64;
 
@@ -15,24 +22,61 @@ pub(crate) const REQUESTS_MAX: usize = 64;
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct ConnectionId(pub(crate) u64);
 
+/// A response and its encoded length.
+type Queued = (proto::SignalResponse, usize);
+
+/// A socket's end of its responses.
+#[derive(Debug)]
+pub struct Responses {
+    queue: mpsc::Receiver<Queued>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Responses {
+    /// The next one; none when the room closed the session and everything was taken.
+    pub async fn recv(&mut self) -> Option<proto::SignalResponse> {
+        let queued = self.queue.recv().await?;
+        Some(self.taken(queued))
+    }
+
+    /// What waits now.
+    pub fn try_recv(&mut self) -> Result<proto::SignalResponse, TryRecvError> {
+        let queued = self.queue.try_recv()?;
+        Ok(self.taken(queued))
+    }
+
+    fn taken(&self, (response, len): Queued) -> proto::SignalResponse {
+        self.bytes.fetch_sub(len, Ordering::Relaxed);
+        response
+    }
+}
+
 /// Sends to the client while it has a socket.
 #[derive(Debug)]
 pub(crate) struct Signal {
     connection: ConnectionId,
-    responses: Option<mpsc::Sender<proto::SignalResponse>>,
+    queue: Option<mpsc::Sender<Queued>>,
+    /// Encoded bytes of what the queue holds.
+    bytes: Arc<AtomicUsize>,
     overflowed: bool,
 }
 
 impl Signal {
-    pub(crate) fn new(
-        connection: ConnectionId,
-        responses: mpsc::Sender<proto::SignalResponse>,
-    ) -> Self {
-        Self {
+    pub(crate) fn new(connection: ConnectionId) -> (Self, Responses) {
+        Self::with_places(connection, RESPONSES_MAX)
+    }
+
+    /// With a queue of so many responses.
+    pub(crate) fn with_places(connection: ConnectionId, places: usize) -> (Self, Responses) {
+        let (sender, queue) = mpsc::channel(places);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let signal = Self {
             connection,
-            responses: Some(responses),
+            queue: Some(sender),
+            bytes: Arc::clone(&bytes),
             overflowed: false,
-        }
+        };
+        (signal, Responses { queue, bytes })
     }
 
     pub(crate) fn connection(&self) -> ConnectionId {
@@ -40,7 +84,7 @@ impl Signal {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.responses.is_some()
+        self.queue.is_some()
     }
 
     /// Whether the queue overflowed and the socket was given up for it.
@@ -56,25 +100,32 @@ impl Signal {
     /// Queues `message`. What finds no socket is dropped: the client learns the state when it
     /// resumes.
     pub(crate) fn send(&mut self, message: Message) {
-        let Some(responses) = &self.responses else {
+        let Some(queue) = &self.queue else {
             return;
         };
         let response = proto::SignalResponse {
             message: Some(message),
         };
-        match responses.try_send(response) {
+        let len = response.encoded_len();
+        let held = self.bytes.fetch_add(len, Ordering::Relaxed);
+        let sent = if held > 0 && held + len > RESPONSES_BYTES_MAX {
+            Err(TrySendError::Full((response, len)))
+        } else {
+            queue.try_send((response, len))
+        };
+        match sent {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
                 self.overflowed = true;
-                self.responses = None;
+                self.queue = None;
             }
-            Err(TrySendError::Closed(_)) => self.responses = None,
+            Err(TrySendError::Closed(_)) => self.queue = None,
         }
     }
 
     /// Ends the socket after what is queued.
     pub(crate) fn close(&mut self) {
-        self.responses = None;
+        self.queue = None;
     }
 }
 
@@ -84,16 +135,33 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_read_loses_its_socket() {
-        let (tx, mut rx) = mpsc::channel(2);
-        let mut signal = Signal::new(ConnectionId(1), tx);
+        let (mut signal, mut rx) = Signal::with_places(ConnectionId(1), 2);
         for _ in 0..3 {
             signal.send(Message::Pong(1));
         }
         assert!(signal.overflowed() && !signal.is_open());
         assert!(rx.try_recv().is_ok() && rx.try_recv().is_ok());
-        assert!(matches!(
-            rx.try_recv(),
-            Err(mpsc::error::TryRecvError::Disconnected)
-        ));
+        assert_eq!(rx.try_recv(), Err(TryRecvError::Disconnected));
+    }
+
+    fn long(len: usize) -> Message {
+        Message::RefreshToken("x".repeat(len))
+    }
+
+    #[test]
+    fn long_responses_are_counted_by_their_bytes() {
+        let (mut signal, mut rx) = Signal::new(ConnectionId(1));
+        signal.send(long(2 * RESPONSES_BYTES_MAX));
+        assert!(signal.is_open(), "alone it may be of any length");
+        assert!(rx.try_recv().is_ok());
+        for _ in 0..7 {
+            signal.send(long(RESPONSES_BYTES_MAX / 8));
+        }
+        assert!(signal.is_open());
+        assert!(rx.try_recv().is_ok());
+        signal.send(long(RESPONSES_BYTES_MAX / 8));
+        assert!(signal.is_open(), "one was taken");
+        signal.send(long(RESPONSES_BYTES_MAX / 8));
+        assert!(signal.overflowed() && !signal.is_open());
     }
 }

@@ -11,6 +11,7 @@ use super::settings::{Settings, within};
 use crate::auth::Claims;
 use crate::participant::client::Client;
 use crate::participant::close::leave_request;
+use crate::participant::signal::{ConnectionId, Signal};
 
 /// A join that may go on to its room.
 #[derive(Debug)]
@@ -175,17 +176,15 @@ pub(crate) fn attributes_size<'a>(
 pub(crate) fn refuse_resume(client_info: &proto::ClientInfo) -> SignalSession {
     let client = Client::new(client_info.clone());
     let (requests, _) = mpsc::channel(1);
-    let (queue, responses) = mpsc::channel(1);
+    let (mut signal, responses) = Signal::new(ConnectionId::default());
     let leave = leave_request(
         proto::DisconnectReason::StateMismatch,
         Action::Reconnect,
         client.supports_leave_action(),
     );
-    let response = proto::SignalResponse {
-        message: leave.map(Message::Leave),
-    };
-    // The queue was made with room for one.
-    let _ = queue.try_send(response);
+    if let Some(leave) = leave {
+        signal.send(Message::Leave(leave));
+    }
     SignalSession {
         requests,
         responses,

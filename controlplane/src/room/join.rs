@@ -20,7 +20,7 @@ use crate::dataplane_client::ice_credentials;
 use crate::negotiate::{Offerer, SessionLines};
 use crate::participant::client::Client;
 use crate::participant::permission;
-use crate::participant::signal::{ConnectionId, REQUESTS_MAX, RESPONSES_MAX, Signal};
+use crate::participant::signal::{ConnectionId, REQUESTS_MAX, Signal};
 use crate::participant::subscribe::{SsrcSequence, SubscriberPermissions};
 use crate::participant::transport::{
     PublisherConnection, SectionCount, SubscriberConnection, Transport,
@@ -150,7 +150,7 @@ impl Room {
     /// What the newer join brings along: tracks and the first offer.
     fn first_requests(&mut self, id: ParticipantId, request: &proto::JoinRequest) {
         for track in &request.add_track_requests {
-            self.add_track(id, track);
+            self.add_track(id, track.clone());
         }
         if let Some(offer) = &request.publisher_offer
             && !offer.sdp.is_empty()
@@ -163,7 +163,7 @@ impl Room {
     pub(super) fn connect_signal(&mut self, id: ParticipantId) -> (Signal, SignalSession) {
         let connection = ConnectionId(u64::from(self.number()));
         let (requests, mut incoming) = mpsc::channel(REQUESTS_MAX);
-        let (outgoing, responses) = mpsc::channel(RESPONSES_MAX);
+        let (signal, responses) = Signal::new(connection);
         if let Some(mailbox) = self.mailbox.upgrade() {
             tokio::spawn(async move {
                 while let Some(request) = incoming.recv().await {
@@ -190,7 +190,7 @@ impl Room {
             room_sid: String::new(),
             participant_sid: String::new(),
         };
-        (Signal::new(connection, outgoing), session)
+        (signal, session)
     }
 
     fn new_participant(

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::{ApiError, JoinError};
 use crate::auth::Claims;
-use crate::participant::signal::ConnectionId;
+use crate::participant::signal::{ConnectionId, Responses};
 use crate::participant::{CloseReason, ParticipantId};
 
 /// Messages waiting for one room. Senders wait when it is full, so that a room that has to catch
@@ -61,7 +61,7 @@ impl Default for JoinParams {
 #[derive(Debug)]
 pub struct SignalSession {
     pub requests: mpsc::Sender<proto::SignalRequest>,
-    pub responses: mpsc::Receiver<proto::SignalResponse>,
+    pub responses: Responses,
     /// For logs; empty when the session was refused with a leave.
     pub room_sid: String,
     pub participant_sid: String,

@@ -14,6 +14,7 @@ use super::negotiation::media_kind;
 use crate::negotiate::{
     MediaPlan, ReceivePlan, Received, RemoteMedia, codec_of_mime, mime_of_codec,
 };
+use crate::participant::known;
 use crate::participant::publish::{
     ADD_TRACK_LEN_MAX, PENDING_MAX, PendingTrack, PublishedTrack, QUEUED_PER_CID_MAX, bind,
     track_info,
@@ -22,7 +23,8 @@ use crate::participant::transport::{ReceivedSection, SectionUse};
 use crate::participant::{Participant, ParticipantId};
 
 impl Room {
-    pub(super) fn add_track(&mut self, id: ParticipantId, request: &proto::AddTrackRequest) {
+    pub(super) fn add_track(&mut self, id: ParticipantId, mut request: proto::AddTrackRequest) {
+        known::add_track(&mut request);
         let refusal = self.participant(id).and_then(|participant| {
             if !may_publish(participant, request.source()) {
                 return Some((Reason::NotAllowed, ""));
@@ -39,11 +41,11 @@ impl Room {
             full.then_some((Reason::LimitExceeded, "too many tracks"))
         });
         if let Some((reason, message)) = refusal {
-            self.respond(id, 0, reason, message, Request::AddTrack(request.clone()));
+            self.respond(id, 0, reason, message, Request::AddTrack(request));
         } else if request.sid.is_empty() {
-            self.add_pending(id, request);
+            self.add_pending(id, &request);
         } else {
-            self.add_backup_codec(id, request);
+            self.add_backup_codec(id, &request);
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::actor::Room;
 use super::broadcast::Broadcast;
+use crate::participant::known;
 use crate::participant::publish::set_audio_features;
 use crate::participant::signal::ConnectionId;
 use crate::participant::{CloseReason, ParticipantId};
@@ -35,7 +36,7 @@ impl Room {
         match message {
             SignalMessage::Offer(offer) => self.publisher_offer(id, &offer),
             SignalMessage::Answer(answer) => self.subscriber_answer(id, &answer),
-            SignalMessage::AddTrack(request) => self.add_track(id, &request),
+            SignalMessage::AddTrack(request) => self.add_track(id, request),
             SignalMessage::Mute(mute) => self.mute(id, mute),
             SignalMessage::Subscription(update) => self.update_subscriptions(
                 id,
@@ -120,7 +121,8 @@ impl Room {
         }
     }
 
-    fn update_audio_track(&mut self, id: ParticipantId, update: proto::UpdateLocalAudioTrack) {
+    fn update_audio_track(&mut self, id: ParticipantId, mut update: proto::UpdateLocalAudioTrack) {
+        known::audio_features(&mut update.features);
         let found = self.update_track(id, &update.track_sid, |info| {
             set_audio_features(info, &update.features);
         });

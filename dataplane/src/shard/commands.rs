@@ -140,6 +140,8 @@ impl Shard {
         let Some(transport) = self.transports.remove(slot) else {
             return;
         };
+        self.data_buffered.forget(&transport);
+        self.half_open.settled(slot);
         for ufrag in transport.ice.ufrags() {
             self.demux.remove_ufrag(ufrag);
         }

@@ -66,6 +66,7 @@ impl Shard {
                 &mut signals,
             );
             transport.train = outlet.train;
+            self.data_buffered.recount(transport);
             for signal in signals.drain(..) {
                 self.act_on(now, slot, signal, queue);
             }
@@ -77,6 +78,7 @@ impl Shard {
     fn act_on(&mut self, now: Timestamp, slot: Slot, signal: Signal, queue: &mut VecDeque<Slot>) {
         match signal {
             Signal::Connected => {
+                self.half_open.settled(slot);
                 let Some(transport) = self.transports.get(slot) else {
                     return;
                 };
@@ -112,6 +114,7 @@ impl Shard {
             return;
         }
         transport.security.revoke();
+        self.half_open.settled(slot);
         let transport = transport.id;
         self.emit(Event::Closed { transport, reason });
     }

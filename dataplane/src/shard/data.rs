@@ -33,6 +33,7 @@ impl Shard {
         if !transport.data_publish.allowed {
             return Err(DropReason::DataForbidden);
         }
+        transport.police.data(now, payload.len())?;
         let view = DataPacketView::parse(payload).map_err(|_| DropReason::DataMalformed)?;
         let sequence = view.sequence;
         if kind == ChannelKind::Reliable && sequence > 0 {
@@ -87,9 +88,11 @@ impl Shard {
             {
                 continue;
             }
-            match member.send_data(kind, packet) {
+            let admitted = self.data_buffered.admit(kind, packet.len());
+            match admitted.and_then(|()| member.send_data(kind, packet)) {
                 Ok(()) => {
                     self.metrics.data_sent += 1;
+                    self.data_buffered.recount(member);
                     touched.push_back(*slot);
                 }
                 Err(reason) => self.metrics.drops.count(reason),

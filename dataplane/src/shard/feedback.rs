@@ -35,6 +35,7 @@ impl Shard {
             .get_mut(slot)
             .ok_or(DropReason::TupleUnvalidated)?;
         let len = transport.security.rx()?.unprotect_rtcp(packet)?;
+        transport.police.rtcp(now)?;
         let compound = packet.get(..len).ok_or(DropReason::RtcpMalformed)?;
         for rtcp in RtcpCompound::parse(compound) {
             let rtcp = rtcp.map_err(|_| DropReason::RtcpMalformed)?;
@@ -64,7 +65,10 @@ impl Shard {
             }
             RtcpPacket::TransportFeedback(TransportFeedback::TransportCc(feedback)) => {
                 if let Some(transport) = self.transports.get_mut(slot) {
-                    transport.feedback.note_transport_cc(now, feedback);
+                    match transport.police.transport_cc(now) {
+                        Ok(()) => transport.feedback.note_transport_cc(now, feedback),
+                        Err(reason) => self.metrics.drops.count(reason),
+                    }
                 }
             }
             RtcpPacket::PayloadFeedback(PayloadFeedback::Pli(pli)) => {
@@ -145,6 +149,10 @@ impl Shard {
             return;
         };
         for seq in seqs.take(NACKS_PER_MESSAGE_MAX) {
+            if let Err(reason) = transport.police.nacked_packet(now) {
+                self.metrics.drops.count(reason);
+                break;
+            }
             let Some(source) = entry.track.retransmit(now, seq) else {
                 continue;
             };
@@ -176,6 +184,11 @@ impl Shard {
         tx: &mut dyn Transmit,
     ) {
         self.metrics.plis_received += 1;
+        let police = self.transports.get_mut(slot).map(|it| &mut it.police);
+        if let Some(Err(reason)) = police.map(|it| it.keyframe_request(now)) {
+            self.metrics.drops.count(reason);
+            return;
+        }
         let Some((_, entry)) = self.down_of(slot, ssrc) else {
             return;
         };

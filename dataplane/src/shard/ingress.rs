@@ -117,6 +117,8 @@ impl Shard {
             .transports
             .get_mut(slot)
             .ok_or(DropReason::TupleUnvalidated)?;
+        transport.police.dtls(now)?;
+        self.half_open.admit(slot, transport)?;
         let received = transport.receive_dtls(now, record, &self.identity, &self.epoch);
         self.pump(now, slot, tx);
         received
@@ -135,6 +137,7 @@ impl Shard {
             .ok_or(DropReason::TupleUnvalidated)?;
         let wire_len = packet.len();
         let len = transport.security.rx()?.unprotect_rtp(packet)?.len;
+        transport.police.rtp(now, wire_len)?;
         let plain = packet.get(..len).ok_or(DropReason::RtpMalformed)?;
         let rtp = RtpView::parse(plain).map_err(|_| DropReason::RtpMalformed)?;
         self.metrics.rtp_received += 1;

@@ -34,6 +34,7 @@ use crate::group::Group;
 use crate::router::Router;
 use crate::slots::{Slot, Slots};
 use crate::speakers::SpeakerConfig;
+use crate::transport::police::{DataBuffered, HalfOpen};
 use crate::transport::{Signal, Transport};
 use crate::uptrack::UpTrack;
 use lanes::Lanes;
@@ -113,6 +114,10 @@ pub struct Counts {
     pub tuples: usize,
     /// Tracks that are published or subscribed to.
     pub fanouts: usize,
+    /// Transports whose DTLS handshake is under way.
+    pub handshakes: usize,
+    /// Bytes of data packets that peers have not acknowledged.
+    pub data_buffered: usize,
 }
 
 pub struct Shard {
@@ -134,6 +139,8 @@ pub struct Shard {
     track_ids: HashMap<TrackId, Slot>,
     down_ids: HashMap<DownTrackId, Slot>,
     group_ids: HashMap<GroupId, Slot>,
+    half_open: HalfOpen,
+    data_buffered: DataBuffered,
 
     timers: Timers,
     reports_armed: Armed,
@@ -184,6 +191,8 @@ impl Shard {
             track_ids: HashMap::new(),
             down_ids: HashMap::new(),
             group_ids: HashMap::new(),
+            half_open: HalfOpen::default(),
+            data_buffered: DataBuffered::default(),
             timers: Timers::default(),
             reports_armed: Armed::default(),
             metrics_armed: Armed::default(),
@@ -232,6 +241,8 @@ impl Shard {
             ufrags: self.demux.ufrags(),
             tuples: self.demux.tuples(),
             fanouts: self.router.len(),
+            handshakes: self.half_open.len(),
+            data_buffered: self.data_buffered.bytes(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! One ICE + DTLS + SRTP association of a shard, with what is negotiated for all its tracks.
 
 pub mod channels;
+pub mod police;
 pub mod security;
 pub mod streams;
 
@@ -22,6 +23,7 @@ use crate::congestion::twcc::TransportCcRecorder;
 use crate::shard::timers::Armed;
 use crate::slots::Slot;
 use channels::{ChannelKind, Channels};
+use police::Police;
 use security::{Security, Trust};
 use streams::StreamsRx;
 
@@ -60,6 +62,9 @@ pub struct Transport {
     pub channels: Channels,
     pub data_publish: DataPublish,
     pub data_receive: bool,
+    /// As last counted by [`police::DataBuffered`].
+    pub data_buffered: usize,
+    pub police: Police,
     pub open_data_channels: bool,
     /// Sequence of the last reliable data packet accepted.
     pub reliable_sequence: u32,
@@ -93,6 +98,8 @@ impl Transport {
             channels: Channels::default(),
             data_publish: add.data_publish.clone(),
             data_receive: add.data_receive,
+            data_buffered: 0,
+            police: Police::default(),
             open_data_channels: add.open_data_channels,
             reliable_sequence: 0,
             receive_ext_ids: ExtIds::default(),

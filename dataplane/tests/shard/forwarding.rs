@@ -9,7 +9,7 @@ use millrace_shared::payload::vp8::Vp8View;
 use crate::harness::media::{DOWN_PT, Vp8Encoder, down_ext_ids};
 use crate::harness::{Joining, World, remote};
 
-const TRACK: TrackId = TrackId(1);
+pub(crate) const TRACK: TrackId = TrackId(1);
 
 /// A publisher of `layers` encodings and `subscribers` with a copy each.
 pub(crate) fn call(layers: u8, subscribers: usize) -> (World, usize, Vec<usize>) {

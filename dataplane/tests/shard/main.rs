@@ -10,6 +10,7 @@
 mod harness;
 
 mod data;
+mod floods;
 mod forwarding;
 mod joining;
 mod leaving;

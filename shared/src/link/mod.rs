@@ -7,6 +7,7 @@
 mod command;
 mod event;
 mod media;
+mod overflow;
 
 pub use command::{
     AddTransport, Command, DataPublish, Fingerprint, IceCredentials, SendData, SetRemote,
@@ -19,6 +20,8 @@ pub use media::{
     Codec, DownTrackConfig, Encoding, ExtIds, ExtKind, Layer, MediaKind, PtMapping, RedMapping,
     UpCodec, UpTrackConfig,
 };
+
+pub use overflow::{EventOverflow, is_repeated};
 
 use crate::ids::ShardId;
 

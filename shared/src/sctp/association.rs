@@ -15,7 +15,8 @@ use super::channel::{Channel, ChannelState, Reliability};
 use super::dcep::DcepMessage;
 use crate::drop::DropReason;
 use crate::limits::{
-    DATA_CHANNELS_MAX, DATA_MESSAGE_LEN_MAX, SCTP_DATAGRAM_LEN_MAX, SCTP_MTU, SCTP_RECEIVE_WINDOW,
+    DATA_BUFFERED_PER_TRANSPORT_MAX, DATA_CHANNELS_MAX, DATA_MESSAGE_LEN_MAX,
+    SCTP_DATAGRAM_LEN_MAX, SCTP_INITS_MAX, SCTP_MTU, SCTP_RECEIVE_WINDOW,
 };
 use crate::time::{Epoch, Timestamp};
 
@@ -98,6 +99,8 @@ pub struct Sctp {
     over: bool,
     channels: Vec<Channel>,
     backlog: Backlog,
+    /// INITs received.
+    inits: u8,
     outputs: VecDeque<SctpOutput>,
 }
 
@@ -118,6 +121,7 @@ impl Sctp {
             over: false,
             channels: Vec::new(),
             backlog: Backlog::default(),
+            inits: 0,
             outputs: VecDeque::new(),
         };
         if role == Role::DtlsClient {
@@ -134,8 +138,11 @@ impl Sctp {
         }
         // RFC 9260 §5.2.2 lets an INIT pass an established association by; the library would end
         // it. One that was retransmitted and overtaken is legitimate.
-        if is_init(datagram) && self.established {
-            return Err(DropReason::SctpUnexpected);
+        if is_init(datagram) {
+            self.inits = self.inits.saturating_add(1);
+            if self.established || self.inits > SCTP_INITS_MAX {
+                return Err(DropReason::SctpUnexpected);
+            }
         }
         self.backlog.received(datagram);
         if self.backlog.is_exceeded() {
@@ -213,6 +220,7 @@ impl Sctp {
     /// [`SctpOutput::Established`] was seen. Nothing is copied, so that many channels share one
     /// payload.
     pub fn send(&mut self, stream: u16, binary: bool, payload: Bytes) -> Result<(), SendError> {
+        let buffered_total = self.buffered_total();
         let Some((_, association)) = &mut self.association else {
             return Err(self.refusal(stream));
         };
@@ -228,7 +236,10 @@ impl Sctp {
         }
         let mut handle = association.stream(stream).map_err(|_| SendError::Unknown)?;
         let buffered = handle.buffered_amount().unwrap_or(usize::MAX);
-        if buffered.saturating_add(payload.len()) > channel.reliability.buffer_len_max() {
+        let beyond = |held: usize, len_max| held.saturating_add(payload.len()) > len_max;
+        if beyond(buffered, channel.reliability.buffer_len_max())
+            || beyond(buffered_total, DATA_BUFFERED_PER_TRANSPORT_MAX)
+        {
             return Err(SendError::BufferFull);
         }
         // RFC 8831 §6.6: SCTP has no empty message, so its identifier says that one byte is none.
@@ -252,6 +263,21 @@ impl Sctp {
             .and_then(|(_, association)| association.stream(stream).ok())
             .and_then(|handle| handle.buffered_amount().ok())
             .unwrap_or(0)
+    }
+
+    /// Bytes of all channels that the peer has not acknowledged.
+    pub fn buffered_total(&mut self) -> usize {
+        let Some((_, association)) = &mut self.association else {
+            return 0;
+        };
+        let mut total = 0;
+        for channel in &self.channels {
+            let held = association
+                .stream(channel.stream)
+                .and_then(|handle| handle.buffered_amount());
+            total += held.unwrap_or(0);
+        }
+        total
     }
 
     /// Closes a channel, once what it has buffered is acknowledged (RFC 8831 §6.7: by resetting its

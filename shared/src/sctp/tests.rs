@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::{OpenError, Reliability, Role, Sctp, SctpOutput, SendError};
 use crate::drop::DropReason;
 use crate::limits::{
-    DATA_CHANNEL_BUFFER_LOSSY, DATA_CHANNELS_MAX, DATA_MESSAGE_LEN_MAX, SCTP_CHUNKS_WAITING_MAX,
-    SCTP_DATAGRAM_LEN_MAX,
+    DATA_BUFFERED_PER_TRANSPORT_MAX, DATA_CHANNEL_BUFFER_LOSSY, DATA_CHANNELS_MAX,
+    DATA_MESSAGE_LEN_MAX, SCTP_CHUNKS_WAITING_MAX, SCTP_DATAGRAM_LEN_MAX, SCTP_INITS_MAX,
 };
 use crate::time::{Epoch, Timestamp};
 
@@ -584,4 +584,49 @@ proptest! {
             pair.run(Duration::from_millis(50), |_, it| vec![it]);
         }
     }
+}
+
+#[test]
+fn a_flood_of_inits_is_answered_a_few_times() {
+    let mut pair = Pair::new();
+    let Some(SctpOutput::Datagram(init)) = pair.client.poll(pair.now) else {
+        panic!("no INIT");
+    };
+    let mut answers = 0_u8;
+    for _ in 0..1_000 {
+        let _ = pair.server.receive(pair.now, &init);
+        while pair.server.poll(pair.now).is_some() {
+            answers += 1;
+        }
+    }
+    assert!(answers <= SCTP_INITS_MAX, "{answers}");
+    assert_eq!(
+        pair.server.receive(pair.now, &init),
+        Err(DropReason::SctpUnexpected)
+    );
+}
+
+#[test]
+fn channels_opened_again_and_again_share_one_buffer() {
+    let mut pair = Pair::established();
+    let streams: Vec<u16> = (0..8)
+        .map(|_| {
+            let opened = pair.server.open_channel("c", true, Reliability::Reliable);
+            opened.unwrap()
+        })
+        .collect();
+    pair.run_clean();
+    let message = Bytes::from(vec![7; 60_000]);
+    let mut accepted = 0;
+    for stream in streams.iter().cycle().take(200) {
+        match pair.server.send(*stream, true, message.clone()) {
+            Ok(()) => accepted += message.len(),
+            Err(error) => assert_eq!(error, SendError::BufferFull),
+        }
+    }
+    assert_eq!(pair.server.buffered_total(), accepted);
+    assert!(accepted <= DATA_BUFFERED_PER_TRANSPORT_MAX, "{accepted}");
+    assert!(accepted > DATA_BUFFERED_PER_TRANSPORT_MAX - message.len());
+    pair.run_clean();
+    assert_eq!(pair.server.buffered_total(), 0);
 }

@@ -92,7 +92,12 @@ async fn metrics_may_need_a_password_or_a_port_of_their_own() {
         ..PrometheusConfig::default()
     };
     assert_eq!(node.get("/metrics").await.0, StatusCode::NOT_FOUND);
-    let own = metrics_service(node.rooms.clone(), node.settings.clone()).into_service();
+    let own = metrics_service(
+        node.rooms.clone(),
+        node.settings.clone(),
+        node.sockets.clone(),
+    )
+    .into_service();
     let request = Request::get("/anything").body(Body::empty()).unwrap();
     assert_eq!(own.oneshot(request).await.unwrap().status(), StatusCode::OK);
 }

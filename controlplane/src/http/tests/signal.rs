@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest as
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::*;
+use crate::http::refusals::Limit;
 
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -315,10 +316,14 @@ async fn the_last_message_arrives_before_the_socket_closes() {
 
 /// Reads on until the close frame, which says that all is well.
 async fn assert_closes(client: &mut Client) {
+    assert_closes_with(client, 1000).await;
+}
+
+async fn assert_closes_with(client: &mut Client, code: u16) {
     loop {
         match next(client).await {
             Message::Close(frame) => {
-                assert_eq!(u16::from(frame.unwrap().code), 1000);
+                assert_eq!(u16::from(frame.unwrap().code), code);
                 return;
             }
             Message::Binary(_) => {}
@@ -358,6 +363,60 @@ async fn what_is_no_signal_request_closes_the_socket() {
         client.send(message).await.unwrap();
         assert_closes(&mut client).await;
     }
+    assert_eq!(node.sockets.refusals(Limit::SignalMalformed), 2);
+}
+
+#[tokio::test]
+async fn a_flood_of_requests_is_held_back_and_every_one_is_answered() {
+    let node = Node::start().await;
+    let (address, _stop) = node.listen().await;
+    let mut client = connect(address, &v0(&node, "alice")).await.unwrap();
+    next_response(&mut client).await;
+    let sent = 600;
+    let begin = tokio::time::Instant::now();
+    for timestamp in 1..=sent {
+        let ping = proto::Ping { timestamp, rtt: 0 };
+        send(&mut client, Request_::PingReq(ping)).await;
+    }
+    for expected in 1..=sent {
+        let pong = wait_for(&mut client, |response| match response {
+            Response_::PongResp(pong) => Some(pong.last_ping_timestamp),
+            _ => None,
+        })
+        .await;
+        assert_eq!(pong, expected);
+    }
+    // 500 at once, and a hundred a second.
+    assert!(begin.elapsed() >= Duration::from_millis(900));
+    assert!(node.sockets.refusals(Limit::SignalRate) > 0);
+}
+
+#[tokio::test]
+async fn a_hostile_publisher_does_not_silence_a_client_that_speaks_json() {
+    let node = Node::start().await;
+    let (address, _stop) = node.listen().await;
+    let mut bob = connect(address, &v0(&node, "bob")).await.unwrap();
+    next_response(&mut bob).await;
+    let ping = r#"{"pingReq":{"timestamp":"1"}}"#;
+    bob.send(Message::text(ping)).await.unwrap();
+    while !matches!(next(&mut bob).await, Message::Text(_)) {}
+
+    let mut hostile = join_request();
+    if let Some(info) = &mut hostile.client_info {
+        info.capabilities = vec![9_999];
+    }
+    let encoded = URL_SAFE_NO_PAD.encode(wrapped(&hostile, Wrapping::None));
+    let token = node.join_token("eve");
+    let target = format!("/rtc/v1?access_token={token}&join_request={encoded}");
+    let _eve = connect(address, &target).await.unwrap();
+    loop {
+        let Message::Text(text) = next(&mut bob).await else {
+            panic!("a client of JSON gets JSON");
+        };
+        if text.contains("eve") {
+            break;
+        }
+    }
 }
 
 #[tokio::test]
@@ -371,10 +430,10 @@ async fn an_oversized_message_ends_the_connection() {
     long.resize(long.len() + node.settings.signal_message_size_limit, b'x');
     let request = proto::SignalRequest::decode(long.as_slice()).unwrap();
     assert_eq!(request.message, Some(Request_::Ping(1)));
-    // The socket may close while we still write.
-    let _ = client.send(Message::Binary(long.into())).await;
-    let ended = async { while let Some(Ok(_)) = client.next().await {} };
-    tokio::time::timeout(SOON, ended).await.unwrap();
+    client.send(Message::Binary(long.into())).await.unwrap();
+    assert_closes_with(&mut client, 1009).await;
+    assert_eq!(node.sockets.refusals(Limit::SignalMessageLen), 1);
+    drop(client);
     tokio::time::timeout(SOON, node.sockets.drained())
         .await
         .unwrap();

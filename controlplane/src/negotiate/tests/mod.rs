@@ -3,6 +3,7 @@
 //! `UPDATE_GOLDEN=1` rewrites them.
 
 mod answering;
+mod bombs;
 mod offering;
 mod parsing;
 

@@ -52,6 +52,8 @@ pub(crate) struct Peer {
     pub(crate) srtp: Option<(SrtpTx, SrtpRx)>,
     pub(crate) server_fingerprint: Option<Fingerprint>,
     poll_buffer: PollBuffer,
+    /// What DTLS had to say when it received.
+    outbox: Vec<Vec<u8>>,
     transactions: u64,
     /// When the next check is due; `NEVER` for a peer that fell silent.
     pub(crate) check_at: Timestamp,
@@ -92,6 +94,7 @@ impl Peer {
             srtp: None,
             server_fingerprint: None,
             poll_buffer: PollBuffer::new(),
+            outbox: Vec::new(),
             transactions: 0,
             check_at: Timestamp::NEVER,
             nominates: true,
@@ -202,6 +205,10 @@ impl Peer {
             {
                 self.broken.push(format!("dtls: {reason:?}"));
             }
+            // It keeps few datagrams, and a tick may send many.
+            let mut outbox = std::mem::take(&mut self.outbox);
+            self.poll_dtls(now, &mut outbox);
+            self.outbox = outbox;
             return;
         }
         let Some((_, rx)) = &mut self.srtp else {
@@ -230,6 +237,7 @@ impl Peer {
             self.check_at = now + CHECK_INTERVAL;
             out.push(self.check(self.nominates));
         }
+        out.append(&mut self.outbox);
         if let Some(dtls) = &mut self.dtls
             && dtls.next_timeout() <= now
         {
