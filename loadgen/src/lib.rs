@@ -2,6 +2,14 @@
 //! door, publish and receive realistic media, and measure each packet on its way.
 #![forbid(unsafe_code)]
 
+pub mod client;
+pub mod ice;
+pub mod measure;
+pub mod media;
+pub mod pump;
 pub mod report;
+pub mod sdp;
 pub mod signal;
+pub mod stream;
 pub mod token;
+pub mod transport;

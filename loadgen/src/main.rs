@@ -45,7 +45,7 @@ async fn join_silently(join: &Join) -> Result<(), SignalError> {
     };
     let token = key.join_token(&join.room, &join.identity, permission, SystemTime::now());
     let begun = Instant::now();
-    let (signal, response) = Signal::join(&join.server.url, &token, true).await?;
+    let (mut signal, response) = Signal::join(&join.server.url, &token, true).await?;
     let server = response.server_info.unwrap_or_default();
     println!(
         "joined {} as {} in {:.1} ms; server {} (protocol {}), {} others in the room",

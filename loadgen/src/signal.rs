@@ -112,7 +112,7 @@ impl Signal {
     }
 
     /// Says goodbye, so that the server need not find out.
-    pub async fn leave(mut self) -> Result<(), SignalError> {
+    pub async fn leave(&mut self) -> Result<(), SignalError> {
         let leave = proto::LeaveRequest {
             reason: proto::DisconnectReason::ClientInitiated.into(),
             ..proto::LeaveRequest::default()

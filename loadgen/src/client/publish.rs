@@ -1,0 +1,209 @@
+//! The publishing side: what we ask the server for and offer it.
+
+use livekit_protocol as proto;
+use millrace_shared::link::{ExtIds, ExtKind};
+use rand::Rng as _;
+
+use super::TrackSpec;
+use crate::media::packetize::VideoCodec;
+use crate::sdp::{Description, Offered, SectionKind};
+use crate::stream::publisher::{PublishedTrack, TrackSource};
+
+/// libwebrtc's usual numbers.
+const OPUS_PT: u8 = 111;
+const VP8_PT: u8 = 96;
+const VP8_RTX_PT: u8 = 97;
+const H264_PT: u8 = 102;
+const H264_RTX_PT: u8 = 103;
+const AUDIO_EXTS: [(u8, ExtKind); 4] = [
+    (1, ExtKind::AudioLevel),
+    (2, ExtKind::AbsSendTime),
+    (3, ExtKind::TransportCc),
+    (4, ExtKind::Mid),
+];
+const VIDEO_EXTS: [(u8, ExtKind); 5] = [
+    (2, ExtKind::AbsSendTime),
+    (3, ExtKind::TransportCc),
+    (4, ExtKind::Mid),
+    (10, ExtKind::Rid),
+    (11, ExtKind::RepairedRid),
+];
+/// LiveKit's clients name their encodings so, the smallest first.
+pub(super) const RIDS: [&str; 3] = ["q", "h", "f"];
+
+/// A track on its way to being published.
+#[derive(Debug)]
+pub(super) struct Publication {
+    spec: TrackSpec,
+    /// By which request and offer are matched.
+    pub(super) cid: String,
+    /// The server knows it.
+    pub(super) registered: bool,
+    ssrcs: Vec<(u32, u32)>,
+}
+
+impl Publication {
+    pub(super) fn new(spec: TrackSpec) -> Self {
+        let encodings = match &spec.source {
+            TrackSource::Speech(_) => 1,
+            TrackSource::Video { encodings, .. } => encodings.len(),
+        };
+        let mut rng = rand::rng();
+        Self {
+            cid: format!("track-{}", spec.number),
+            registered: false,
+            ssrcs: (0..encodings)
+                .map(|_| (rng.random::<u32>() | 1, rng.random::<u32>() & !1))
+                .collect(),
+            spec,
+        }
+    }
+
+    pub(super) fn request(&self) -> proto::AddTrackRequest {
+        let (kind, source) = match (&self.spec.source, self.spec.screen) {
+            (TrackSource::Speech(_), false) => {
+                (proto::TrackType::Audio, proto::TrackSource::Microphone)
+            }
+            (TrackSource::Speech(_), true) => (
+                proto::TrackType::Audio,
+                proto::TrackSource::ScreenShareAudio,
+            ),
+            (TrackSource::Video { .. }, false) => {
+                (proto::TrackType::Video, proto::TrackSource::Camera)
+            }
+            (TrackSource::Video { .. }, true) => {
+                (proto::TrackType::Video, proto::TrackSource::ScreenShare)
+            }
+        };
+        let mut request = proto::AddTrackRequest {
+            cid: self.cid.clone(),
+            name: self.cid.clone(),
+            r#type: kind.into(),
+            source: source.into(),
+            ..proto::AddTrackRequest::default()
+        };
+        if let TrackSource::Video { codec, encodings } = &self.spec.source {
+            self.describe_video(&mut request, *codec);
+            if let Some(largest) = encodings.last() {
+                request.width = largest.width.into();
+                request.height = largest.height.into();
+            }
+        }
+        request
+    }
+
+    fn describe_video(&self, request: &mut proto::AddTrackRequest, codec: VideoCodec) {
+        let TrackSource::Video { encodings, .. } = &self.spec.source else {
+            return;
+        };
+        // A single encoding is the high one, as in LiveKit's clients.
+        let first = RIDS.len().saturating_sub(encodings.len());
+        let qualities = [
+            proto::VideoQuality::Low,
+            proto::VideoQuality::Medium,
+            proto::VideoQuality::High,
+        ];
+        let qualities = if encodings.len() == 1 {
+            &qualities[first..]
+        } else {
+            &qualities[..]
+        };
+        request.layers = encodings
+            .iter()
+            .zip(qualities)
+            .map(|(encoding, quality)| proto::VideoLayer {
+                quality: (*quality).into(),
+                width: encoding.width.into(),
+                height: encoding.height.into(),
+                bitrate: encoding.bitrate_bps,
+                ..proto::VideoLayer::default()
+            })
+            .collect();
+        request.simulcast_codecs = vec![proto::SimulcastCodec {
+            codec: match codec {
+                VideoCodec::Vp8 => "vp8".to_owned(),
+                VideoCodec::H264 => "h264".to_owned(),
+            },
+            cid: self.cid.clone(),
+            layers: request.layers.clone(),
+            ..proto::SimulcastCodec::default()
+        }];
+    }
+
+    pub(super) fn offered(&self) -> Offered {
+        let (kind, codec, rtx_pt) = self.codec();
+        Offered {
+            kind,
+            track: self.cid.clone(),
+            codec,
+            rtx_pt,
+            ssrcs: (self.ssrcs[0].0, rtx_pt.map(|_| self.ssrcs[0].1)),
+            rids: self.rids(),
+            exts: match kind {
+                SectionKind::Audio => AUDIO_EXTS.to_vec(),
+                SectionKind::Video | SectionKind::Application => VIDEO_EXTS.to_vec(),
+            },
+        }
+    }
+
+    /// The track as section `index` of the server's answer accepts it; `None` if it does not.
+    pub(super) fn published(&self, index: usize, answer: &Description) -> Option<PublishedTrack> {
+        let section = answer.sections.get(index).filter(|it| !it.rejected)?;
+        let (_, (pt, ..), rtx_pt) = self.codec();
+        let mut ids = ExtIds::default();
+        for (id, uri) in &section.exts {
+            if let Some(kind) = ExtKind::from_uri(uri) {
+                ids.set(kind, *id);
+            }
+        }
+        let accepts = |pt: u8| section.codecs.iter().any(|codec| codec.pt == pt);
+        Some(PublishedTrack {
+            number: self.spec.number,
+            source: self.spec.source.clone(),
+            mid: section.mid.clone(),
+            pt,
+            rtx_pt: rtx_pt.filter(|pt| accepts(*pt)),
+            ssrcs: self.ssrcs.clone(),
+            rids: self.rids(),
+            ids,
+            seed: u64::from(self.spec.number).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        })
+    }
+
+    fn rids(&self) -> Vec<&'static str> {
+        match self.ssrcs.len() {
+            1 => Vec::new(),
+            count => RIDS[..count.min(RIDS.len())].to_vec(),
+        }
+    }
+
+    fn codec(&self) -> (SectionKind, (u8, &'static str, &'static str), Option<u8>) {
+        match &self.spec.source {
+            TrackSource::Speech(_) => (
+                SectionKind::Audio,
+                (OPUS_PT, "opus/48000/2", "minptime=10;useinbandfec=1"),
+                None,
+            ),
+            TrackSource::Video {
+                codec: VideoCodec::Vp8,
+                ..
+            } => (
+                SectionKind::Video,
+                (VP8_PT, "VP8/90000", ""),
+                Some(VP8_RTX_PT),
+            ),
+            TrackSource::Video {
+                codec: VideoCodec::H264,
+                ..
+            } => (
+                SectionKind::Video,
+                (
+                    H264_PT,
+                    "H264/90000",
+                    "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+                ),
+                Some(H264_RTX_PT),
+            ),
+        }
+    }
+}

@@ -1,0 +1,433 @@
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use livekit_protocol as proto;
+use millrace_shared::link::{Fingerprint, IceCredentials};
+use proto::{signal_request, signal_response};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+
+use super::publish::Publication;
+use super::subscribe::Gallery;
+use super::{ClientError, ClientSpec, JoinTimes, Path, Server, ice_credentials, next_peer_id};
+use crate::pump::{Command, NewPeer, PeerEvent, PeerId, PumpHandle};
+use crate::sdp::{self, Description};
+use crate::signal::Signal;
+use crate::token::Permission;
+
+/// LiveKit's clients give up on a transport after as long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// LiveKit's default; servers tell another.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// One peer connection on the control side.
+#[derive(Debug)]
+struct Connection {
+    peer: PeerId,
+    local: SocketAddr,
+    ice: IceCredentials,
+    descriptions: u64,
+    path: Option<Path>,
+}
+
+/// A participant in a room.
+#[derive(Debug)]
+pub struct Client {
+    spec: ClientSpec,
+    server: Server,
+    signal: Signal,
+    pump: PumpHandle,
+    fingerprint: Fingerprint,
+    began: Instant,
+    times: JoinTimes,
+    publications: Vec<Publication>,
+    publisher: Option<Connection>,
+    subscriber: Option<Connection>,
+    /// Candidates that came before their connection.
+    early: Vec<(proto::SignalTarget, SocketAddr)>,
+    gallery: Gallery,
+    events_tx: UnboundedSender<(PeerId, PeerEvent)>,
+    events: UnboundedReceiver<(PeerId, PeerEvent)>,
+    ping: Interval,
+}
+
+/// What woke a client.
+enum Woken {
+    Signal(Box<signal_response::Message>),
+    Peer(PeerId, PeerEvent),
+    Ping,
+}
+
+impl Client {
+    /// Joins, and publishes its tracks. Ready when every transport it needs is connected.
+    pub async fn join(
+        server: &Server,
+        spec: ClientSpec,
+        pump: PumpHandle,
+        fingerprint: Fingerprint,
+    ) -> Result<Self, ClientError> {
+        let began = Instant::now();
+        let connected = timeout(CONNECT_TIMEOUT, async {
+            let mut client = Self::connect(server, spec, pump, fingerprint, began).await?;
+            while client.times.connected.is_none() {
+                client.step().await?;
+            }
+            Ok(client)
+        });
+        connected
+            .await
+            .map_err(|_| ClientError::Timeout(CONNECT_TIMEOUT))?
+    }
+
+    async fn connect(
+        server: &Server,
+        spec: ClientSpec,
+        pump: PumpHandle,
+        fingerprint: Fingerprint,
+        began: Instant,
+    ) -> Result<Self, ClientError> {
+        let permission = Permission {
+            publish: !spec.tracks.is_empty(),
+            subscribe: spec.subscribe,
+        };
+        let now = SystemTime::now();
+        let token = server
+            .key
+            .join_token(&spec.room, &spec.identity, permission, now);
+        let (signal, join) = Signal::join(&server.url, &token, spec.subscribe).await?;
+        let (events_tx, events) = unbounded_channel();
+        let pace = match u64::try_from(join.ping_interval) {
+            Ok(seconds @ 1..) => Duration::from_secs(seconds),
+            _ => PING_INTERVAL,
+        };
+        let mut ping = interval(pace);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut client = Self {
+            publications: spec.tracks.iter().cloned().map(Publication::new).collect(),
+            gallery: Gallery::new(spec.layout),
+            spec,
+            server: server.clone(),
+            signal,
+            pump,
+            fingerprint,
+            began,
+            times: JoinTimes {
+                signaled: Some(began.elapsed()),
+                ..JoinTimes::default()
+            },
+            publisher: None,
+            subscriber: None,
+            early: Vec::new(),
+            events_tx,
+            events,
+            ping,
+        };
+        for publication in &client.publications {
+            let request = signal_request::Message::AddTrack(publication.request());
+            client.signal.send(request).await?;
+        }
+        client.arrange(&join.other_participants).await?;
+        Ok(client)
+    }
+
+    pub fn identity(&self) -> &str {
+        &self.spec.identity
+    }
+
+    pub fn times(&self) -> JoinTimes {
+        self.times
+    }
+
+    /// The publisher's and the subscriber's transport, as far as connected.
+    pub fn paths(&self) -> (Option<&Path>, Option<&Path>) {
+        (
+            self.publisher.as_ref().and_then(|it| it.path.as_ref()),
+            self.subscriber.as_ref().and_then(|it| it.path.as_ref()),
+        )
+    }
+
+    /// Waits for the next thing that happens and reacts to it. May be dropped and called again.
+    pub async fn step(&mut self) -> Result<(), ClientError> {
+        let woken = tokio::select! {
+            message = self.signal.receive() => Woken::Signal(Box::new(message?)),
+            Some((peer, event)) = self.events.recv() => Woken::Peer(peer, event),
+            _ = self.ping.tick() => Woken::Ping,
+        };
+        match woken {
+            Woken::Signal(message) => self.receive(*message).await,
+            Woken::Peer(peer, event) => self.peer_event(peer, event),
+            Woken::Ping => self.send_ping().await,
+        }
+    }
+
+    /// Takes part until something goes wrong; to be dropped, or followed by [`Self::leave`].
+    pub async fn run(&mut self) -> ClientError {
+        loop {
+            if let Err(error) = self.step().await {
+                return error;
+            }
+        }
+    }
+
+    /// Says goodbye on both ways.
+    pub async fn leave(mut self) -> Result<(), ClientError> {
+        self.remove_peers();
+        Ok(self.signal.leave().await?)
+    }
+
+    fn remove_peers(&mut self) {
+        let connections = [self.publisher.take(), self.subscriber.take()];
+        for connection in connections.into_iter().flatten() {
+            self.pump.send(Command::Remove(connection.peer));
+        }
+    }
+
+    async fn receive(&mut self, message: signal_response::Message) -> Result<(), ClientError> {
+        use signal_response::Message;
+        match message {
+            Message::Offer(offer) => self.answer(&offer).await,
+            Message::Answer(answer) => self.take_answer(&answer),
+            Message::Trickle(trickle) => {
+                self.trickle(&trickle);
+                Ok(())
+            }
+            Message::TrackPublished(published) => {
+                let found = self
+                    .publications
+                    .iter_mut()
+                    .find(|it| it.cid == published.cid);
+                if let Some(publication) = found {
+                    publication.registered = true;
+                }
+                self.offer_when_registered().await
+            }
+            Message::Update(update) => self.arrange(&update.participants).await,
+            Message::Leave(leave) => {
+                let reason = leave.reason().as_str_name().to_owned();
+                Err(ClientError::AskedToLeave(reason))
+            }
+            Message::RequestResponse(response) if response.reason != 0 => {
+                Err(ClientError::Refused(response.message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn peer_event(&mut self, peer: PeerId, event: PeerEvent) -> Result<(), ClientError> {
+        let side = if self.publisher.as_ref().is_some_and(|it| it.peer == peer) {
+            "publisher's"
+        } else {
+            "subscriber's"
+        };
+        match event {
+            PeerEvent::Connected {
+                local,
+                remote,
+                keys,
+            } => {
+                let connections = [&mut self.publisher, &mut self.subscriber];
+                for connection in connections.into_iter().flatten() {
+                    if connection.peer == peer {
+                        connection.path = Some(Path {
+                            peer,
+                            local,
+                            remote,
+                            keys: keys.clone(),
+                        });
+                    }
+                }
+                self.note_connected();
+                Ok(())
+            }
+            PeerEvent::Media => {
+                self.times.media.get_or_insert_with(|| self.began.elapsed());
+                Ok(())
+            }
+            PeerEvent::Failed(why) => Err(ClientError::Transport(side, why)),
+            PeerEvent::Closed => Err(ClientError::TransportClosed(side)),
+        }
+    }
+
+    fn note_connected(&mut self) {
+        let connected = |connection: &Option<Connection>| {
+            connection.as_ref().is_some_and(|it| it.path.is_some())
+        };
+        let publishes = self.publications.is_empty() || connected(&self.publisher);
+        let subscribes = !self.spec.subscribe || connected(&self.subscriber);
+        if publishes && subscribes {
+            self.times
+                .connected
+                .get_or_insert_with(|| self.began.elapsed());
+        }
+    }
+
+    fn connection(&mut self) -> Result<Connection, ClientError> {
+        let local = self.pump.take_local().ok_or(ClientError::NoAddress)?;
+        let peer = next_peer_id();
+        let ice = ice_credentials();
+        self.pump.send(Command::Add(Box::new(NewPeer {
+            id: peer,
+            local,
+            ice: ice.clone(),
+            sampled: self.spec.sampled,
+            seed: rand::random(),
+            events: self.events_tx.clone(),
+        })));
+        Ok(Connection {
+            peer,
+            local,
+            ice,
+            descriptions: 0,
+            path: None,
+        })
+    }
+
+    fn local(connection: &mut Connection, fingerprint: Fingerprint) -> sdp::Local {
+        connection.descriptions += 1;
+        sdp::Local {
+            ice: connection.ice.clone(),
+            fingerprint,
+            candidate: Some(connection.local).filter(|local| !local.ip().is_unspecified()),
+            version: connection.descriptions,
+        }
+    }
+
+    async fn answer(&mut self, offer: &proto::SessionDescription) -> Result<(), ClientError> {
+        let mut description = Description::parse(&offer.sdp)?;
+        self.redirect(&mut description);
+        let mut connection = match self.subscriber.take() {
+            Some(connection) => connection,
+            None => self.connection()?,
+        };
+        let local = Self::local(&mut connection, self.fingerprint);
+        let sdp = sdp::answer(&local, &description);
+        self.pump.send(Command::Remote {
+            peer: connection.peer,
+            description: Box::new(description),
+            offered: false,
+        });
+        self.subscriber = Some(connection);
+        self.take_early(proto::SignalTarget::Subscriber);
+        let answer = proto::SessionDescription {
+            r#type: "answer".to_owned(),
+            sdp,
+            id: offer.id,
+            ..proto::SessionDescription::default()
+        };
+        Ok(self
+            .signal
+            .send(signal_request::Message::Answer(answer))
+            .await?)
+    }
+
+    async fn offer_when_registered(&mut self) -> Result<(), ClientError> {
+        let registered = self.publications.iter().all(|it| it.registered);
+        if !registered || self.publisher.is_some() {
+            return Ok(());
+        }
+        let mut connection = self.connection()?;
+        let local = Self::local(&mut connection, self.fingerprint);
+        let offered: Vec<_> = self.publications.iter().map(Publication::offered).collect();
+        let offer = proto::SessionDescription {
+            r#type: "offer".to_owned(),
+            sdp: sdp::offer(&local, &offered),
+            id: 1,
+            ..proto::SessionDescription::default()
+        };
+        self.publisher = Some(connection);
+        Ok(self
+            .signal
+            .send(signal_request::Message::Offer(offer))
+            .await?)
+    }
+
+    fn take_answer(&mut self, answer: &proto::SessionDescription) -> Result<(), ClientError> {
+        let mut description = Description::parse(&answer.sdp)?;
+        self.redirect(&mut description);
+        let Some(connection) = &self.publisher else {
+            return Ok(());
+        };
+        let peer = connection.peer;
+        let mut tracks = Vec::new();
+        for (index, publication) in self.publications.iter().enumerate() {
+            let track = publication.published(index, &description);
+            tracks.push(track.ok_or_else(|| ClientError::Refused(publication.cid.clone()))?);
+        }
+        self.pump.send(Command::Remote {
+            peer,
+            description: Box::new(description),
+            offered: true,
+        });
+        self.pump.send(Command::Publish { peer, tracks });
+        self.take_early(proto::SignalTarget::Publisher);
+        Ok(())
+    }
+
+    fn trickle(&mut self, trickle: &proto::TrickleRequest) {
+        if self.server.media_address.is_some() {
+            return;
+        }
+        if let Some(addr) = super::trickled(trickle) {
+            self.early.push((trickle.target(), addr));
+            self.take_early(trickle.target());
+        }
+    }
+
+    /// Hands on the candidates of a side whose connection is there.
+    fn take_early(&mut self, target: proto::SignalTarget) {
+        let connection = match target {
+            proto::SignalTarget::Publisher => &self.publisher,
+            proto::SignalTarget::Subscriber => &self.subscriber,
+        };
+        let Some(peer) = connection.as_ref().map(|it| it.peer) else {
+            return;
+        };
+        let pump = &self.pump;
+        self.early.retain(|(side, addr)| {
+            if *side == target {
+                pump.send(Command::Candidate { peer, addr: *addr });
+            }
+            *side != target
+        });
+    }
+
+    fn redirect(&self, description: &mut Description) {
+        if let Some(addr) = self.server.media_address {
+            description.candidates = vec![sdp::Candidate { addr, priority: 1 }];
+        }
+    }
+
+    async fn arrange(
+        &mut self,
+        participants: &[proto::ParticipantInfo],
+    ) -> Result<(), ClientError> {
+        for setting in self.gallery.settings(&self.spec.identity, participants) {
+            let request = signal_request::Message::TrackSetting(setting);
+            self.signal.send(request).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_ping(&mut self) -> Result<(), ClientError> {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let timestamp = i64::try_from(now.as_millis()).unwrap_or(0);
+        // Servers answer both the old and the new form; LiveKit's clients send both.
+        self.signal
+            .send(signal_request::Message::Ping(timestamp))
+            .await?;
+        let ping = proto::Ping { timestamp, rtt: 0 };
+        Ok(self
+            .signal
+            .send(signal_request::Message::PingReq(ping))
+            .await?)
+    }
+}
+
+/// A join that failed, or was given up, leaves no transports behind.
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.remove_peers();
+    }
+}

@@ -1,0 +1,419 @@
+//! ICE of a client (RFC 8445): a full agent, as simple as one with a single local address can be.
+//! It checks the server's candidates, nominates the first that answers, and keeps consent.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use millrace_shared::drop::DropReason;
+use millrace_shared::link::IceCredentials;
+use millrace_shared::time::Timestamp;
+use millrace_shared::wire::stun::{
+    BindingRequest, IceRole, IntegrityKey, METHOD_BINDING, StunClass, StunView, TransactionId,
+    write_binding_request, write_binding_success,
+};
+
+use crate::transport::Outlet;
+
+/// RFC 8445 §14.3 asks for 500 ms at least; browsers check every 50 ms until an answer came.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL_MAX: Duration = Duration::from_millis(500);
+/// Chromium's interval on a selected pair. RFC 7675 §5.1 allows 4 to 6 s.
+const CONSENT_INTERVAL: Duration = Duration::from_millis(2500);
+/// RFC 7675 §5.1.
+const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Checks without any answer for so long mean that no candidate is reachable.
+const CHECKING_TIMEOUT: Duration = Duration::from_secs(15);
+/// Candidates of a server that are checked.
+const CANDIDATES_MAX: usize = 8;
+const MESSAGE_LEN_MAX: usize = 200;
+/// RFC 8445 §5.1.2.1 of a peer-reflexive candidate, which ours is to the server.
+const PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum IceEvent {
+    /// Packets may be sent to this address of the server.
+    Selected(SocketAddr),
+    /// No candidate answered, or consent ended.
+    Failed,
+}
+
+#[derive(Debug)]
+struct Remote {
+    username: String,
+    key: IntegrityKey,
+}
+
+#[derive(Debug)]
+struct Check {
+    remote: SocketAddr,
+    transaction_id: TransactionId,
+    interval: Duration,
+    next_at: Timestamp,
+    answered: bool,
+    /// The last request carried USE-CANDIDATE.
+    nominating: bool,
+}
+
+#[derive(Debug)]
+pub struct IceAgent {
+    local_ufrag: String,
+    local_key: IntegrityKey,
+    remote: Option<Remote>,
+    /// Whether we nominate: as the side that offered, or because the server is lite.
+    controlling: bool,
+    tie_breaker: u64,
+    checks: Vec<Check>,
+    transactions: u32,
+    began: Timestamp,
+    selected: Option<SocketAddr>,
+    last_answer: Timestamp,
+    failed: bool,
+}
+
+impl IceAgent {
+    /// `tie_breaker` is random: it also makes transaction ids unlike those of other agents.
+    pub fn new(local: &IceCredentials, tie_breaker: u64) -> Self {
+        Self {
+            local_ufrag: local.ufrag.clone(),
+            local_key: IntegrityKey::new(local.pwd.as_bytes()),
+            remote: None,
+            controlling: true,
+            tie_breaker,
+            checks: Vec::new(),
+            transactions: 0,
+            began: Timestamp::NEVER,
+            selected: None,
+            last_answer: Timestamp::ZERO,
+            failed: false,
+        }
+    }
+
+    pub fn selected(&self) -> Option<SocketAddr> {
+        self.selected
+    }
+
+    pub fn local_ufrag(&self) -> &str {
+        &self.local_ufrag
+    }
+
+    /// Credentials of the server's description. Checks begin.
+    pub fn set_remote(&mut self, now: Timestamp, remote: &IceCredentials, controlling: bool) {
+        if self.remote.is_some() {
+            return;
+        }
+        self.remote = Some(Remote {
+            username: format!("{}:{}", remote.ufrag, self.local_ufrag),
+            key: IntegrityKey::new(remote.pwd.as_bytes()),
+        });
+        self.controlling = controlling;
+        self.began = now;
+        for check in &mut self.checks {
+            check.next_at = now;
+        }
+    }
+
+    pub fn add_candidate(&mut self, now: Timestamp, remote: SocketAddr) {
+        let known = self.checks.iter().any(|check| check.remote == remote);
+        if known || self.checks.len() >= CANDIDATES_MAX {
+            return;
+        }
+        self.checks.push(Check {
+            remote,
+            transaction_id: TransactionId([0; 12]),
+            interval: CHECK_INTERVAL,
+            next_at: if self.remote.is_some() {
+                now
+            } else {
+                Timestamp::NEVER
+            },
+            answered: false,
+            nominating: false,
+        });
+    }
+
+    pub fn next_timeout(&self) -> Timestamp {
+        if self.failed || self.remote.is_none() {
+            return Timestamp::NEVER;
+        }
+        let checks = self.checks.iter().map(|check| check.next_at);
+        let next = checks.min().unwrap_or(Timestamp::NEVER);
+        next.min(self.deadline())
+    }
+
+    fn deadline(&self) -> Timestamp {
+        match self.selected {
+            Some(_) => self.last_answer + CONSENT_TIMEOUT,
+            None => self.began + CHECKING_TIMEOUT,
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Timestamp, out: &mut dyn Outlet) -> Option<IceEvent> {
+        if self.failed || self.remote.is_none() {
+            return None;
+        }
+        if now >= self.deadline() {
+            self.failed = true;
+            return Some(IceEvent::Failed);
+        }
+        for index in 0..self.checks.len() {
+            if self.checks[index].next_at <= now {
+                self.send_check(now, index, out);
+            }
+        }
+        None
+    }
+
+    fn send_check(&mut self, now: Timestamp, index: usize, out: &mut dyn Outlet) {
+        let Some(remote) = &self.remote else {
+            return;
+        };
+        self.transactions = self.transactions.wrapping_add(1);
+        let mut id = [0; 12];
+        id[..8].copy_from_slice(&self.tie_breaker.to_be_bytes());
+        id[8..].copy_from_slice(&self.transactions.to_be_bytes());
+        let check = &mut self.checks[index];
+        check.transaction_id = TransactionId(id);
+        let is_selected = self.selected == Some(check.remote);
+        // RFC 8445 §8.1.1: regular nomination, of the pair whose check succeeded first.
+        check.nominating = self.controlling && check.answered;
+        let role = if self.controlling {
+            IceRole::Controlling(self.tie_breaker)
+        } else {
+            IceRole::Controlled(self.tie_breaker)
+        };
+        let request = BindingRequest {
+            transaction_id: check.transaction_id,
+            username: &remote.username,
+            priority: PRIORITY,
+            role,
+            use_candidate: check.nominating,
+        };
+        check.next_at = if is_selected {
+            now + CONSENT_INTERVAL
+        } else {
+            now + check.interval
+        };
+        check.interval = (check.interval * 2).min(CHECK_INTERVAL_MAX);
+        let mut message = [0; MESSAGE_LEN_MAX];
+        if let Some(len) = write_binding_request(&mut message, &request, &remote.key) {
+            out.send(check.remote, &message[..len]);
+        }
+    }
+
+    /// Takes a STUN message from `from`.
+    pub fn receive(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        datagram: &[u8],
+        out: &mut dyn Outlet,
+    ) -> Result<Option<IceEvent>, DropReason> {
+        let view = StunView::parse(datagram).map_err(|_| DropReason::StunMalformed)?;
+        if view.method() != METHOD_BINDING {
+            return Err(DropReason::StunUnexpected);
+        }
+        match view.class() {
+            StunClass::Request => self.receive_request(now, from, &view, out),
+            StunClass::Success => self.receive_success(now, from, &view, out),
+            StunClass::Error | StunClass::Indication => Err(DropReason::StunUnexpected),
+        }
+    }
+
+    fn receive_request(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        view: &StunView<'_>,
+        out: &mut dyn Outlet,
+    ) -> Result<Option<IceEvent>, DropReason> {
+        if !view.verify_integrity(&self.local_key) {
+            return Err(DropReason::StunIntegrity);
+        }
+        let mut message = [0; MESSAGE_LEN_MAX];
+        let id = view.transaction_id();
+        if let Some(len) = write_binding_success(&mut message, id, from, &self.local_key) {
+            out.send(from, &message[..len]);
+        }
+        // RFC 8445 §7.3.1.3: a check from an address we did not know adds it.
+        self.add_candidate(now, from);
+        if self.controlling || !view.use_candidate() {
+            return Ok(None);
+        }
+        // RFC 8445 §7.3.1.5: the controlling side has nominated this pair.
+        Ok(self.select(now, from))
+    }
+
+    fn receive_success(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        view: &StunView<'_>,
+        out: &mut dyn Outlet,
+    ) -> Result<Option<IceEvent>, DropReason> {
+        let remote = self.remote.as_ref().ok_or(DropReason::StunUnexpected)?;
+        if !view.verify_integrity(&remote.key) {
+            return Err(DropReason::StunIntegrity);
+        }
+        let id = view.transaction_id();
+        let answered = self
+            .checks
+            .iter()
+            .position(|check| check.remote == from && check.transaction_id == id);
+        let index = answered.ok_or(DropReason::StunUnexpected)?;
+        self.last_answer = now;
+        let check = &mut self.checks[index];
+        check.answered = true;
+        if check.nominating || self.selected.is_some() {
+            return Ok(self.select(now, from));
+        }
+        if self.controlling {
+            self.send_check(now, index, out);
+        }
+        Ok(None)
+    }
+
+    /// The first pair nominated stays; the other candidates are checked no more.
+    fn select(&mut self, now: Timestamp, remote: SocketAddr) -> Option<IceEvent> {
+        if self.selected.is_some() {
+            return None;
+        }
+        self.selected = Some(remote);
+        self.last_answer = now;
+        self.checks.retain(|check| check.remote == remote);
+        for check in &mut self.checks {
+            check.next_at = now + CONSENT_INTERVAL;
+        }
+        Some(IceEvent::Selected(remote))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_shared::ice::{IceLite, Tuple};
+
+    use super::*;
+
+    fn credentials(ufrag: &str) -> IceCredentials {
+        IceCredentials {
+            ufrag: ufrag.to_owned(),
+            pwd: ufrag.repeat(6),
+        }
+    }
+
+    fn addr(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    const CLIENT: &str = "aaaa";
+    const SERVER: &str = "bbbb";
+
+    fn agent(candidates: &[u16]) -> IceAgent {
+        let mut agent = IceAgent::new(&credentials(CLIENT), 7);
+        for port in candidates {
+            agent.add_candidate(Timestamp::ZERO, addr(*port));
+        }
+        agent.set_remote(Timestamp::ZERO, &credentials(SERVER), true);
+        agent
+    }
+
+    /// Lets a lite server on `port` answer what the agent sent to it.
+    fn exchange(
+        agent: &mut IceAgent,
+        server: &mut IceLite,
+        port: u16,
+        now: Timestamp,
+    ) -> Option<IceEvent> {
+        let mut sent = Vec::new();
+        agent.handle_timeout(now, &mut sent);
+        let mut event = None;
+        while let Some((to, mut request)) = sent.pop() {
+            if to != addr(port) {
+                continue;
+            }
+            let tuple = Tuple {
+                local: to,
+                remote: addr(1),
+            };
+            let mut response = [0; 200];
+            let view = StunView::parse(&request).unwrap();
+            let outcome = server.receive(now, tuple, &view, &mut response);
+            let len = outcome.unwrap().response_len;
+            request.clear();
+            let received = agent.receive(now, to, &response[..len], &mut sent);
+            event = event.or(received.unwrap());
+        }
+        event
+    }
+
+    #[test]
+    fn the_candidate_that_answers_is_nominated() {
+        let mut agent = agent(&[100, 200]);
+        let mut server = IceLite::new(&credentials(SERVER));
+        let event = exchange(&mut agent, &mut server, 200, Timestamp::ZERO);
+        assert_eq!(event, Some(IceEvent::Selected(addr(200))));
+        assert_eq!(agent.selected(), Some(addr(200)));
+        assert_eq!(server.selected().unwrap().local, addr(200));
+        assert_eq!(agent.next_timeout(), Timestamp::ZERO + CONSENT_INTERVAL);
+    }
+
+    #[test]
+    fn consent_ends_without_answers() {
+        let mut agent = agent(&[200]);
+        let mut server = IceLite::new(&credentials(SERVER));
+        exchange(&mut agent, &mut server, 200, Timestamp::ZERO);
+        let mut sent = Vec::new();
+        let before = Timestamp::from_millis(29_999);
+        assert_eq!(agent.handle_timeout(before, &mut sent), None);
+        assert_eq!(sent.len(), 1);
+        let after = Timestamp::from_millis(30_001);
+        assert_eq!(
+            agent.handle_timeout(after, &mut sent),
+            Some(IceEvent::Failed)
+        );
+        assert_eq!(agent.next_timeout(), Timestamp::NEVER);
+    }
+
+    #[test]
+    fn an_answer_with_another_password_does_not_count() {
+        let mut agent = agent(&[200]);
+        let mut sent = Vec::new();
+        agent.handle_timeout(Timestamp::ZERO, &mut sent);
+        let request = StunView::parse(&sent[0].1).unwrap();
+        let mut response = [0; 200];
+        let key = IntegrityKey::new(b"wrong");
+        let id = request.transaction_id();
+        let len = write_binding_success(&mut response, id, addr(1), &key).unwrap();
+        assert_eq!(
+            agent.receive(
+                Timestamp::ZERO,
+                addr(200),
+                &response[..len],
+                &mut Vec::new()
+            ),
+            Err(DropReason::StunIntegrity)
+        );
+        assert_eq!(agent.selected(), None);
+    }
+
+    #[test]
+    fn a_controlled_agent_waits_for_the_nomination() {
+        let mut agent = IceAgent::new(&credentials(CLIENT), 7);
+        agent.set_remote(Timestamp::ZERO, &credentials(SERVER), false);
+        let mut request = [0; 200];
+        let key = IntegrityKey::new(credentials(CLIENT).pwd.as_bytes());
+        let binding = |use_candidate| BindingRequest {
+            transaction_id: TransactionId([1; 12]),
+            username: "aaaa:bbbb",
+            priority: 1,
+            role: IceRole::Controlling(1),
+            use_candidate,
+        };
+        let mut sent = Vec::new();
+        for (nominates, expected) in [(false, None), (true, Some(IceEvent::Selected(addr(9))))] {
+            let len = write_binding_request(&mut request, &binding(nominates), &key).unwrap();
+            let event = agent.receive(Timestamp::ZERO, addr(9), &request[..len], &mut sent);
+            assert_eq!(event, Ok(expected));
+        }
+        assert_eq!(sent.len(), 2);
+    }
+}

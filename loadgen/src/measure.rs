@@ -1,0 +1,198 @@
+//! What is counted and timed. Each media thread has one [`Meter`] and hands its contents on twice a
+//! second; sums of them are the result.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Encodings told apart in bitrates: audio, and the simulcast layers.
+pub const LAYERS: usize = 4;
+/// What [`LAYERS`] counts, by index.
+pub const LAYER_NAMES: [&str; LAYERS] = ["audio", "q", "h", "f"];
+
+const LATENCY_US_MAX: u64 = 60_000_000;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Counts of packets and events.
+        #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Payload bytes received by sampled clients, by encoding.
+            pub layer_bytes: [u64; LAYERS],
+        }
+
+        impl Counters {
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+                for (ours, theirs) in self.layer_bytes.iter_mut().zip(other.layer_bytes) {
+                    *ours += theirs;
+                }
+            }
+
+            /// Names and values, for reports.
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name)),*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// RTP packets handed to the kernel, without retransmissions.
+    sent,
+    sent_bytes,
+    /// Retransmissions sent.
+    retransmitted,
+    /// Datagrams of RTP received, of all clients.
+    received,
+    received_bytes,
+    /// Of these, decrypted, checked and timed.
+    sampled,
+    /// Numbers that were passed over when a later packet came.
+    missing,
+    /// Missing ones that came after all, by themselves: reordered.
+    reordered,
+    /// Missing ones that came as retransmissions.
+    recovered,
+    /// Packets that came again: replays by SRTP, or by their number.
+    duplicated,
+    /// Packets that SRTP refused: forged, or damaged on their way.
+    forged,
+    /// Authentic packets whose content is not what the publisher sent.
+    corrupted,
+    /// Authentic packets without our stamp: silence or padding the server made.
+    unstamped,
+    /// Packets that a server left out without a gap in its numbers.
+    skipped,
+    /// Packets of padding, which servers send to probe.
+    padding,
+    /// Packets too late, or of an unknown stream.
+    strayed,
+    /// Video frames received whole, or at least their last packet.
+    frames,
+    key_frames,
+    freezes,
+    freeze_ms,
+    nacks_sent,
+    plis_sent,
+    nacks_received,
+    plis_received,
+    reports_received,
+    feedback_received,
+    /// Datagrams that the kernel did not take.
+    send_failed,
+    /// Packets that were due, and left late by more than a frame.
+    late_sent,
+    /// Datagrams that the impairment of a client dropped.
+    impaired,
+}
+
+impl Counters {
+    /// Packets missing for good, or not yet come.
+    pub fn lost(&self) -> u64 {
+        self.missing.saturating_sub(self.reordered + self.recovered)
+    }
+
+    /// Lost packets in proportion to those expected.
+    pub fn loss_ratio(&self) -> f64 {
+        let expected = self.received + self.lost();
+        if expected == 0 {
+            return 0.0;
+        }
+        self.lost() as f64 / expected as f64
+    }
+}
+
+/// Microseconds from 1 to a minute, to three digits.
+pub fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are constants")
+}
+
+/// Counters with latencies.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    pub counters: Counters,
+    /// Forwarding latency of audio and of video, in microseconds.
+    pub audio_us: Histogram<u64>,
+    pub video_us: Histogram<u64>,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            counters: Counters::default(),
+            audio_us: latency_histogram(),
+            video_us: latency_histogram(),
+        }
+    }
+}
+
+impl Meter {
+    pub fn record_latency(&mut self, audio: bool, latency: Duration) {
+        let us = u64::try_from(latency.as_micros()).unwrap_or(LATENCY_US_MAX);
+        let histogram = if audio {
+            &mut self.audio_us
+        } else {
+            &mut self.video_us
+        };
+        histogram.saturating_record(us.max(1));
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.counters.add(&other.counters);
+        for (ours, theirs) in [
+            (&mut self.audio_us, &other.audio_us),
+            (&mut self.video_us, &other.video_us),
+        ] {
+            ours.add(theirs).expect("all have the same bounds");
+        }
+    }
+
+    /// Both kinds together.
+    pub fn latency_us(&self) -> Histogram<u64> {
+        let mut both = self.audio_us.clone();
+        both.add(&self.video_us).expect("all have the same bounds");
+        both
+    }
+
+    /// What was collected, leaving an empty meter.
+    pub fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loss_is_what_never_came() {
+        let counters = Counters {
+            received: 995,
+            missing: 10,
+            reordered: 2,
+            recovered: 3,
+            ..Counters::default()
+        };
+        assert_eq!(counters.lost(), 5);
+        assert!((counters.loss_ratio() - 0.005).abs() < 1e-9);
+    }
+
+    #[test]
+    fn meters_add_up() {
+        let mut sum = Meter::default();
+        let mut part = Meter::default();
+        part.counters.sent = 3;
+        part.counters.layer_bytes[2] = 7;
+        part.record_latency(true, Duration::from_micros(100));
+        part.record_latency(false, Duration::from_millis(5));
+        sum.add(&part);
+        sum.add(&part.take());
+        assert_eq!(sum.counters.sent, 6);
+        assert_eq!(sum.counters.layer_bytes[2], 14);
+        assert_eq!(sum.latency_us().len(), 4);
+        assert_eq!(sum.latency_us().value_at_quantile(0.5), 100);
+        assert_eq!(part.latency_us().len(), 0);
+    }
+}

@@ -1,0 +1,317 @@
+//! One transport with its streams, on its media thread.
+
+use std::net::SocketAddr;
+
+use millrace_netio::{TrainHint, Transmit};
+use millrace_shared::drop::DropReason;
+use millrace_shared::dtls::{Identity, PollBuffer};
+use millrace_shared::ice::Tuple;
+use millrace_shared::ids::Ssrc;
+use millrace_shared::time::{Epoch, Timestamp};
+use millrace_shared::wire::class::{DatagramClass, classify};
+use millrace_shared::wire::rtcp::RtcpCompound;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{NewPeer, PeerEvent, PeerId};
+use crate::measure::Meter;
+use crate::sdp::Description;
+use crate::stream::publisher::{PublishedTrack, Publisher};
+use crate::stream::receiver::{Receiver, StreamMap};
+use crate::transport::{Outlet, Transport, TransportEvent};
+
+/// What a media thread lends a peer for one call.
+pub(super) struct Surroundings<'a> {
+    pub(super) now: Timestamp,
+    pub(super) epoch: &'a Epoch,
+    pub(super) meter: &'a mut Meter,
+    pub(super) buffer: &'a mut PollBuffer,
+    pub(super) tx: &'a mut dyn Transmit,
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) id: PeerId,
+    pub(super) local: SocketAddr,
+    /// When its timer fires.
+    pub(super) armed: Timestamp,
+    transport: Transport,
+    hint: TrainHint,
+    sampled: bool,
+    receiver: Receiver,
+    publisher: Option<Publisher>,
+    /// Tracks that wait for the transport.
+    unpublished: Vec<PublishedTrack>,
+    connected: bool,
+    media_seen: bool,
+    events: UnboundedSender<(PeerId, PeerEvent)>,
+}
+
+/// The way out of one peer.
+struct PeerOutlet<'a> {
+    local: SocketAddr,
+    hint: &'a mut TrainHint,
+    tx: &'a mut dyn Transmit,
+    failed: &'a mut u64,
+}
+
+impl Outlet for PeerOutlet<'_> {
+    fn send(&mut self, remote: SocketAddr, datagram: &[u8]) {
+        let path = Tuple {
+            local: self.local,
+            remote,
+        };
+        match self.tx.reserve(&path, self.hint, datagram.len()) {
+            Some(slot) => slot.copy_from_slice(datagram),
+            None => *self.failed += 1,
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn new(new: NewPeer, identity: &Identity, epoch: &Epoch) -> Self {
+        let ssrc = Ssrc((new.seed >> 32) as u32 | 1);
+        Self {
+            id: new.id,
+            local: new.local,
+            armed: Timestamp::NEVER,
+            transport: Transport::new(&new.ice, identity, epoch, new.seed),
+            hint: TrainHint::default(),
+            sampled: new.sampled,
+            receiver: Receiver::new(ssrc),
+            publisher: None,
+            unpublished: Vec::new(),
+            connected: false,
+            media_seen: false,
+            events: new.events,
+        }
+    }
+
+    pub(super) fn set_remote(&mut self, now: Timestamp, description: &Description, offered: bool) {
+        self.transport.set_remote(now, description, offered);
+        for candidate in &description.candidates {
+            self.add_candidate(now, candidate.addr);
+        }
+        if !offered {
+            self.receiver.set_map(StreamMap::of(description));
+        }
+    }
+
+    pub(super) fn add_candidate(&mut self, now: Timestamp, addr: SocketAddr) {
+        // A socket of one family cannot send to the other.
+        if addr.is_ipv4() == self.local.is_ipv4() {
+            self.transport.add_candidate(now, addr);
+        }
+    }
+
+    pub(super) fn publish(&mut self, now: Timestamp, tracks: Vec<PublishedTrack>) {
+        self.unpublished.extend(tracks);
+        self.begin_publishing(now);
+    }
+
+    fn begin_publishing(&mut self, now: Timestamp) {
+        if self.connected && !self.unpublished.is_empty() {
+            let tracks = std::mem::take(&mut self.unpublished);
+            self.publisher = Some(Publisher::new(now, tracks));
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Timestamp {
+        let publisher = self
+            .publisher
+            .as_ref()
+            .map_or(Timestamp::NEVER, Publisher::next_timeout);
+        self.transport
+            .next_timeout()
+            .min(self.receiver.next_timeout())
+            .min(publisher)
+    }
+
+    pub(super) fn handle_timeout(&mut self, around: &mut Surroundings<'_>) {
+        let now = around.now;
+        let mut failed = 0;
+        if now >= self.transport.next_timeout() {
+            let mut out = PeerOutlet {
+                local: self.local,
+                hint: &mut self.hint,
+                tx: around.tx,
+                failed: &mut failed,
+            };
+            let event = self.transport.handle_timeout(now, around.buffer, &mut out);
+            self.act_on(now, event);
+        }
+        if let Some(remote) = self.transport.remote()
+            && let Some(srtp) = self.transport.srtp()
+        {
+            let mut out = PeerOutlet {
+                local: self.local,
+                hint: &mut self.hint,
+                tx: around.tx,
+                failed: &mut failed,
+            };
+            if now >= self.receiver.next_timeout() {
+                let mut send = |compound: &[u8]| {
+                    let mut packet = [0; 1500];
+                    packet[..compound.len()].copy_from_slice(compound);
+                    if let Ok(len) = srtp.tx.protect_rtcp(&mut packet, compound.len()) {
+                        out.send(remote, &packet[..len]);
+                    }
+                };
+                self.receiver.handle_timeout(now, around.meter, &mut send);
+            }
+            if let Some(publisher) = &mut self.publisher
+                && now >= publisher.next_timeout()
+            {
+                let mut send = |packet: &[u8]| out.send(remote, packet);
+                let (epoch, meter) = (around.epoch, &mut *around.meter);
+                publisher.handle_timeout(now, epoch, &mut srtp.tx, meter, &mut send);
+            }
+        }
+        around.meter.counters.send_failed += failed;
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), DropReason> {
+        let now = around.now;
+        match classify(datagram).ok_or(DropReason::DatagramClass)? {
+            DatagramClass::Rtp => return self.receive_rtp(datagram, around),
+            DatagramClass::Rtcp => return self.receive_rtcp(datagram, around),
+            DatagramClass::Stun | DatagramClass::Dtls => {}
+        }
+        let mut failed = 0;
+        let mut out = PeerOutlet {
+            local: self.local,
+            hint: &mut self.hint,
+            tx: around.tx,
+            failed: &mut failed,
+        };
+        let (transport, buffer) = (&mut self.transport, &mut *around.buffer);
+        let event = if classify(datagram) == Some(DatagramClass::Stun) {
+            transport.receive_stun(now, from, datagram, buffer, &mut out)
+        } else {
+            transport.receive_dtls(now, datagram, buffer, &mut out)
+        };
+        around.meter.counters.send_failed += failed;
+        self.act_on(now, event?);
+        Ok(())
+    }
+
+    fn receive_rtp(
+        &mut self,
+        datagram: &mut [u8],
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), DropReason> {
+        let counters = &mut around.meter.counters;
+        counters.received += 1;
+        counters.received_bytes += datagram.len() as u64;
+        if !self.media_seen {
+            self.media_seen = true;
+            self.tell(PeerEvent::Media);
+        }
+        let now = around.now;
+        if !self.sampled && self.receiver.receive_counted(now, datagram, around.meter) {
+            return Ok(());
+        }
+        let srtp = self.transport.srtp().ok_or(DropReason::SrtpNoKeys)?;
+        match srtp.rx.unprotect_rtp(datagram) {
+            Ok(plain) => {
+                around.meter.counters.sampled += 1;
+                let packet = &datagram[..plain.len];
+                self.receiver.receive_sampled(now, packet, around.meter);
+                Ok(())
+            }
+            Err(reason) => {
+                let counters = &mut around.meter.counters;
+                match reason {
+                    DropReason::SrtpReplay => counters.duplicated += 1,
+                    DropReason::SrtpAuthentication => counters.forged += 1,
+                    _ => counters.strayed += 1,
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    fn receive_rtcp(
+        &mut self,
+        datagram: &mut [u8],
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), DropReason> {
+        let now = around.now;
+        let remote = self.transport.remote().ok_or(DropReason::SrtpNoKeys)?;
+        let srtp = self.transport.srtp().ok_or(DropReason::SrtpNoKeys)?;
+        let len = srtp.rx.unprotect_rtcp(datagram)?;
+        let mut failed = 0;
+        let mut out = PeerOutlet {
+            local: self.local,
+            hint: &mut self.hint,
+            tx: around.tx,
+            failed: &mut failed,
+        };
+        let mut send = |packet: &[u8]| out.send(remote, packet);
+        for packet in RtcpCompound::parse(&datagram[..len]).flatten() {
+            self.receiver.receive_rtcp(now, &packet);
+            if let Some(publisher) = &mut self.publisher {
+                let (epoch, meter) = (around.epoch, &mut *around.meter);
+                publisher.receive_rtcp(now, epoch, &packet, &srtp.tx, meter, &mut send);
+            }
+        }
+        around.meter.counters.send_failed += failed;
+        Ok(())
+    }
+
+    /// Sends bytes as they are.
+    pub(super) fn inject(
+        &mut self,
+        to: Option<SocketAddr>,
+        datagram: &[u8],
+        around: &mut Surroundings<'_>,
+    ) {
+        let Some(remote) = to.or_else(|| self.transport.remote()) else {
+            return;
+        };
+        let mut out = PeerOutlet {
+            local: self.local,
+            hint: &mut self.hint,
+            tx: around.tx,
+            failed: &mut around.meter.counters.send_failed,
+        };
+        out.send(remote, datagram);
+    }
+
+    pub(super) fn close(&mut self, around: &mut Surroundings<'_>) {
+        let mut out = PeerOutlet {
+            local: self.local,
+            hint: &mut self.hint,
+            tx: around.tx,
+            failed: &mut around.meter.counters.send_failed,
+        };
+        self.transport.close(around.now, around.buffer, &mut out);
+    }
+
+    fn act_on(&mut self, now: Timestamp, event: Option<TransportEvent>) {
+        match event {
+            Some(TransportEvent::Connected { remote, keys }) => {
+                self.connected = true;
+                let local = self.local;
+                self.tell(PeerEvent::Connected {
+                    local,
+                    remote,
+                    keys,
+                });
+                self.begin_publishing(now);
+            }
+            Some(TransportEvent::Failed(why)) => self.tell(PeerEvent::Failed(why)),
+            Some(TransportEvent::Closed) => self.tell(PeerEvent::Closed),
+            None => {}
+        }
+    }
+
+    fn tell(&self, event: PeerEvent) {
+        // A client that is gone needs to know nothing.
+        let _ = self.events.send((self.id, event));
+    }
+}

@@ -1,0 +1,251 @@
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use hashbrown::HashMap;
+use millrace_netio::{NetIo, Transmit};
+use millrace_shared::dtls::{Identity, PollBuffer};
+use millrace_shared::time::{Epoch, Timestamp};
+
+use super::locals::{Locals, Source, local_key};
+use super::peer::{Peer, Surroundings};
+use super::{Command, PeerId, PumpConfig, Sample};
+use crate::measure::Meter;
+
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+/// Datagrams taken between two looks at the timers.
+const DRAIN_MAX: usize = 512;
+
+pub(super) struct MediaThread {
+    index: usize,
+    epoch: Epoch,
+    identity: Identity,
+    source: Source,
+    locals: Arc<Mutex<Locals>>,
+    peers: Vec<Option<Peer>>,
+    free: Vec<usize>,
+    by_local: HashMap<u32, usize>,
+    by_id: HashMap<PeerId, usize>,
+    /// Those that do not stand in their peer's `armed` any more are stale.
+    timers: BinaryHeap<Reverse<(Timestamp, usize)>>,
+    meter: Meter,
+    buffer: PollBuffer,
+    samples: Sender<Sample>,
+    sample_at: Timestamp,
+}
+
+impl MediaThread {
+    pub(super) fn new(
+        config: &PumpConfig,
+        locals: Arc<Mutex<Locals>>,
+        samples: Sender<Sample>,
+    ) -> Self {
+        Self {
+            index: config.index,
+            epoch: config.epoch,
+            identity: config.identity.clone(),
+            source: config.source.clone(),
+            locals,
+            peers: Vec::new(),
+            free: Vec::new(),
+            by_local: HashMap::new(),
+            by_id: HashMap::new(),
+            timers: BinaryHeap::new(),
+            meter: Meter::default(),
+            buffer: PollBuffer::new(),
+            samples,
+            sample_at: Timestamp::ZERO,
+        }
+    }
+
+    /// Until the command to stop.
+    pub(super) fn run(mut self, mut io: Box<dyn NetIo>, commands: &Receiver<Command>) {
+        loop {
+            self.receive(io.as_mut());
+            for command in commands.try_iter() {
+                if matches!(command, Command::Stop) {
+                    self.stop(io.as_mut());
+                    return;
+                }
+                let (_, tx) = io.split();
+                self.apply(command, tx);
+            }
+            self.fire_timers(io.as_mut());
+            io.submit();
+            let now = self.now();
+            if now >= self.sample_at {
+                self.send_sample(io.as_ref());
+                self.sample_at = now + SAMPLE_INTERVAL;
+            }
+            let next = self.timers.peek().map_or(Timestamp::NEVER, |it| it.0.0);
+            io.park(Some(next.min(self.sample_at).since(now)));
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.epoch.timestamp(Instant::now())
+    }
+
+    fn receive(&mut self, io: &mut dyn NetIo) {
+        let (rx, tx) = io.split();
+        let epoch = self.epoch;
+        for _ in 0..DRAIN_MAX {
+            let Some(datagram) = rx.receive() else {
+                return;
+            };
+            let key = local_key(&self.source, datagram.local);
+            let found = self.by_local.get(&key).copied();
+            let Some((index, peer)) = found.and_then(|at| Some((at, self.peers[at].as_mut()?)))
+            else {
+                self.meter.counters.strayed += 1;
+                continue;
+            };
+            let mut around = Surroundings {
+                // Read for each packet: the time in our own queue is not the server's.
+                now: epoch.timestamp(Instant::now()),
+                epoch: &epoch,
+                meter: &mut self.meter,
+                buffer: &mut self.buffer,
+                tx,
+            };
+            // What was dropped is counted where it matters to the result.
+            let _ = peer.receive(datagram.remote, datagram.payload, &mut around);
+            arm(&mut self.timers, index, peer);
+        }
+    }
+
+    fn fire_timers(&mut self, io: &mut dyn NetIo) {
+        let (_, tx) = io.split();
+        let epoch = self.epoch;
+        loop {
+            let now = epoch.timestamp(Instant::now());
+            let Some(Reverse((at, index))) = self.timers.peek().copied() else {
+                return;
+            };
+            if at > now {
+                return;
+            }
+            self.timers.pop();
+            let Some(peer) = self.peers[index].as_mut().filter(|peer| peer.armed == at) else {
+                continue;
+            };
+            peer.armed = Timestamp::NEVER;
+            let mut around = Surroundings {
+                now,
+                epoch: &epoch,
+                meter: &mut self.meter,
+                buffer: &mut self.buffer,
+                tx,
+            };
+            peer.handle_timeout(&mut around);
+            arm(&mut self.timers, index, peer);
+        }
+    }
+
+    fn apply(&mut self, command: Command, tx: &mut dyn Transmit) {
+        let now = self.now();
+        let id = match &command {
+            Command::Add(_) | Command::Stop => None,
+            Command::Remote { peer, .. }
+            | Command::Candidate { peer, .. }
+            | Command::Publish { peer, .. }
+            | Command::Inject { peer, .. }
+            | Command::Remove(peer) => Some(*peer),
+        };
+        let index = match id {
+            Some(id) => self.by_id.get(&id).copied(),
+            None => None,
+        };
+        let epoch = self.epoch;
+        let mut around = Surroundings {
+            now,
+            epoch: &epoch,
+            meter: &mut self.meter,
+            buffer: &mut self.buffer,
+            tx,
+        };
+        let peer = index.and_then(|index| self.peers[index].as_mut());
+        match (command, peer) {
+            (Command::Add(new), _) => return self.add(*new),
+            (
+                Command::Remote {
+                    description,
+                    offered,
+                    ..
+                },
+                Some(peer),
+            ) => peer.set_remote(now, &description, offered),
+            (Command::Candidate { addr, .. }, Some(peer)) => peer.add_candidate(now, addr),
+            (Command::Publish { tracks, .. }, Some(peer)) => peer.publish(now, tracks),
+            (Command::Inject { to, datagram, .. }, Some(peer)) => {
+                peer.inject(to, &datagram, &mut around);
+            }
+            (Command::Remove(_), Some(peer)) => {
+                peer.close(&mut around);
+                return self.remove(index);
+            }
+            // A transport that is gone already.
+            (_, None) | (Command::Stop, _) => {}
+        }
+        if let Some(index) = index
+            && let Some(peer) = &mut self.peers[index]
+        {
+            arm(&mut self.timers, index, peer);
+        }
+    }
+
+    fn add(&mut self, new: super::NewPeer) {
+        let (id, local) = (new.id, new.local);
+        let peer = Peer::new(new, &self.identity, &self.epoch);
+        let index = self.free.pop().unwrap_or(self.peers.len());
+        if index == self.peers.len() {
+            self.peers.push(None);
+        }
+        self.peers[index] = Some(peer);
+        self.by_id.insert(id, index);
+        self.by_local.insert(local_key(&self.source, local), index);
+    }
+
+    fn remove(&mut self, index: Option<usize>) {
+        let Some((index, peer)) = index.and_then(|at| Some((at, self.peers[at].take()?))) else {
+            return;
+        };
+        self.by_id.remove(&peer.id);
+        self.by_local.remove(&local_key(&self.source, peer.local));
+        if let Ok(mut locals) = self.locals.lock() {
+            locals.give_back(peer.local);
+        }
+        self.free.push(index);
+    }
+
+    fn stop(&mut self, io: &mut dyn NetIo) {
+        let ids: Vec<_> = self.by_id.keys().copied().collect();
+        for id in ids {
+            let (_, tx) = io.split();
+            self.apply(Command::Remove(id), tx);
+        }
+        io.submit();
+        self.send_sample(io);
+    }
+
+    fn send_sample(&mut self, io: &dyn NetIo) {
+        let sample = Sample {
+            thread: self.index,
+            meter: self.meter.take(),
+            net: io.counters(),
+            peers: self.by_id.len(),
+        };
+        // Nobody listens any more when the run is over.
+        let _ = self.samples.send(sample);
+    }
+}
+
+fn arm(timers: &mut BinaryHeap<Reverse<(Timestamp, usize)>>, index: usize, peer: &mut Peer) {
+    let next = peer.next_timeout();
+    if next < peer.armed {
+        peer.armed = next;
+        timers.push(Reverse((next, index)));
+    }
+}

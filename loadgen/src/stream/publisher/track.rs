@@ -1,0 +1,297 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use millrace_shared::drop::DropReason;
+use millrace_shared::ids::Ssrc;
+use millrace_shared::link::ExtIds;
+use millrace_shared::srtp::SrtpTx;
+use millrace_shared::time::{Epoch, RtpTime, Timestamp};
+use millrace_shared::wire::rtcp::SenderInfo;
+use millrace_shared::wire::rtp_ext::AudioLevel;
+
+use crate::measure::Meter;
+use crate::media::packetize::{Bits, Cut, PAYLOAD_LEN_MAX, VideoCodec};
+use crate::media::picture::{Encoder, Encoding};
+use crate::media::speech::{self, Manner, Speech};
+use crate::media::{Origin, Stamp};
+use crate::stream::sender::{PACKET_LEN_MAX, PacketHead, StreamNames, TxStream};
+
+const VIDEO_CLOCK: u32 = 90_000;
+const AUDIO_CLOCK: u32 = 48_000;
+/// A thread that stood still for longer does not catch up: the packets of that time are left out.
+const CATCH_UP_MAX: Duration = Duration::from_millis(500);
+
+/// What a track shows or says.
+#[derive(Clone, PartialEq, Debug)]
+pub enum TrackSource {
+    Speech(Manner),
+    /// One encoding, or several of a simulcast, the smallest first.
+    Video {
+        codec: VideoCodec,
+        encodings: Vec<Encoding>,
+    },
+}
+
+/// A track as it was negotiated.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PublishedTrack {
+    /// Unique in the run.
+    pub number: u32,
+    pub source: TrackSource,
+    pub mid: String,
+    pub pt: u8,
+    pub rtx_pt: Option<u8>,
+    /// Media SSRC, and that of its retransmissions, of each encoding.
+    pub ssrcs: Vec<(u32, u32)>,
+    /// Of each encoding; empty without simulcast.
+    pub rids: Vec<&'static str>,
+    pub ids: ExtIds,
+    pub seed: u64,
+}
+
+/// A payload that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Paced {
+    pub(super) track: usize,
+    layer: usize,
+    pub(super) payload: Vec<u8>,
+    descriptor_len: usize,
+    pub(super) marker: bool,
+    pub(super) timestamp: RtpTime,
+    pub(super) level: Option<AudioLevel>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Speech(Speech),
+    Pictures {
+        codec: VideoCodec,
+        encoder: Encoder,
+        picture_id: u16,
+        tl0_pic_idx: u8,
+    },
+}
+
+#[derive(Debug)]
+struct LayerTx {
+    stream: TxStream,
+    source: Source,
+    interval: Duration,
+    next_at: Timestamp,
+    /// Media time of the next packet or frame.
+    timestamp: RtpTime,
+    ticks: u32,
+    index: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct TrackTx {
+    number: u32,
+    layers: Vec<LayerTx>,
+}
+
+impl TrackTx {
+    pub(super) fn new(now: Timestamp, track: PublishedTrack) -> Self {
+        let stream = |layer: usize| {
+            let (ssrc, repair) = track.ssrcs[layer];
+            let names = StreamNames {
+                mid: track.mid.clone(),
+                rid: track.rids.get(layer).copied(),
+            };
+            let repair = track.rtx_pt.map(|pt| (repair, pt));
+            TxStream::new(ssrc, track.pt, repair, track.ids, names)
+        };
+        let seed = |layer: u64| track.seed.wrapping_add(layer);
+        // Publishers that begin together would send in step.
+        let phase = |interval: Duration| now + interval.mul_f64((track.seed % 64) as f64 / 64.0);
+        let layers = match &track.source {
+            TrackSource::Speech(manner) => vec![LayerTx {
+                stream: stream(0),
+                source: Source::Speech(Speech::new(*manner, seed(0))),
+                interval: speech::PACKET_INTERVAL,
+                next_at: phase(speech::PACKET_INTERVAL),
+                timestamp: RtpTime(track.ssrcs[0].0 << 8),
+                ticks: speech::PACKET_TICKS,
+                index: 0,
+            }],
+            TrackSource::Video { codec, encodings } => encodings
+                .iter()
+                .zip(0..)
+                .map(|(encoding, layer)| LayerTx {
+                    stream: stream(layer),
+                    source: Source::Pictures {
+                        codec: *codec,
+                        encoder: Encoder::new(*encoding, seed(layer as u64)),
+                        picture_id: (track.ssrcs[layer].0 & 0x7fff) as u16,
+                        tl0_pic_idx: 0,
+                    },
+                    interval: encoding.frame_interval(),
+                    next_at: phase(encoding.frame_interval()),
+                    timestamp: RtpTime(track.ssrcs[layer].0 << 8),
+                    ticks: VIDEO_CLOCK / encoding.frame_rate.max(1),
+                    index: 0,
+                })
+                .collect(),
+        };
+        Self {
+            number: track.number,
+            layers,
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Timestamp {
+        let due = self.layers.iter().map(|layer| layer.next_at);
+        due.min().unwrap_or(Timestamp::NEVER)
+    }
+
+    /// Queues the payloads of what is due.
+    pub(super) fn produce(
+        &mut self,
+        now: Timestamp,
+        track: usize,
+        paced: &mut VecDeque<Paced>,
+        spare: &mut Vec<Vec<u8>>,
+        meter: &mut Meter,
+    ) {
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            while layer.next_at <= now {
+                let late = now.since(layer.next_at);
+                if late > layer.interval {
+                    meter.counters.late_sent += 1;
+                }
+                if late <= CATCH_UP_MAX {
+                    layer.produce((track, index), paced, spare);
+                }
+                layer.next_at += layer.interval;
+                layer.timestamp = layer.timestamp.wrapping_add(layer.ticks);
+            }
+        }
+    }
+
+    /// Stamps and writes a packet that leaves now.
+    pub(super) fn write(
+        &mut self,
+        now: Timestamp,
+        paced: &mut Paced,
+        head: &PacketHead,
+        srtp: &SrtpTx,
+        out: &mut [u8; PACKET_LEN_MAX],
+    ) -> Result<usize, DropReason> {
+        let layer = &mut self.layers[paced.layer];
+        let stamp = Stamp {
+            origin: Origin {
+                track: self.number,
+                layer: paced.layer as u8,
+            },
+            index: layer.index,
+            sent_at: now,
+        };
+        layer.index = layer.index.wrapping_add(1);
+        stamp
+            .write(&mut paced.payload, paced.descriptor_len)
+            .ok_or(DropReason::SendLength)?;
+        layer.stream.write(out, head, &paced.payload, srtp)
+    }
+
+    pub(super) fn stream(&mut self, ssrc: Ssrc) -> Option<&mut TxStream> {
+        let streams = self.layers.iter_mut().map(|layer| &mut layer.stream);
+        streams.into_iter().find(|stream| stream.ssrc() == ssrc)
+    }
+
+    pub(super) fn request_key_frame(&mut self, ssrc: Ssrc) {
+        for layer in &mut self.layers {
+            if layer.stream.ssrc() == ssrc
+                && let Source::Pictures { encoder, .. } = &mut layer.source
+            {
+                encoder.request_key_frame();
+            }
+        }
+    }
+
+    /// Of every stream that has sent something.
+    pub(super) fn sender_infos(
+        &self,
+        now: Timestamp,
+        epoch: &Epoch,
+    ) -> impl Iterator<Item = (Ssrc, SenderInfo)> {
+        let sending = self.layers.iter().filter(|it| it.stream.has_sent());
+        sending.map(move |layer| {
+            // RFC 3550 §6.4.1: the media time of this moment, not of the last packet.
+            let last_at = layer.next_at - layer.interval;
+            let clock = match layer.source {
+                Source::Speech(_) => AUDIO_CLOCK,
+                Source::Pictures { .. } => VIDEO_CLOCK,
+            };
+            let since = now.since(last_at).as_nanos() * u128::from(clock) / 1_000_000_000;
+            let ticks = u32::try_from(since).unwrap_or(0);
+            let media = layer.stream.last_timestamp().wrapping_add(ticks);
+            let info = layer.stream.sender_info(epoch.ntp(now), media);
+            (layer.stream.ssrc(), info)
+        })
+    }
+}
+
+impl LayerTx {
+    fn produce(
+        &mut self,
+        (track, layer): (usize, usize),
+        paced: &mut VecDeque<Paced>,
+        spare: &mut Vec<Vec<u8>>,
+    ) {
+        let timestamp = self.timestamp;
+        match &mut self.source {
+            Source::Speech(speech) => {
+                let Some(utterance) = speech.next_packet() else {
+                    return;
+                };
+                let mut payload = buffer(spare);
+                payload.truncate(utterance.payload_len);
+                // TOC of 20 ms of wideband SILK, one frame (RFC 6716 §3.1).
+                payload[0] = 0x48;
+                paced.push_back(Paced {
+                    track,
+                    layer,
+                    payload,
+                    descriptor_len: 0,
+                    marker: utterance.burst_start,
+                    timestamp,
+                    level: Some(utterance.level),
+                });
+            }
+            Source::Pictures {
+                codec,
+                encoder,
+                picture_id,
+                tl0_pic_idx,
+            } => {
+                let size = (encoder.encoding().width, encoder.encoding().height);
+                let frame = encoder.next_frame();
+                *picture_id = picture_id.wrapping_add(1) & 0x7fff;
+                *tl0_pic_idx = tl0_pic_idx.wrapping_add(1);
+                let mut cut = Cut::new(*codec, frame, Bits::Made, size)
+                    .with_picture_id(*picture_id, *tl0_pic_idx);
+                let mut next = buffer(spare);
+                while let Some(cut) = cut.next_payload(&mut next) {
+                    let mut payload = std::mem::replace(&mut next, buffer(spare));
+                    payload.truncate(cut.len);
+                    paced.push_back(Paced {
+                        track,
+                        layer,
+                        payload,
+                        descriptor_len: cut.descriptor_len,
+                        marker: cut.marker,
+                        timestamp,
+                        level: None,
+                    });
+                }
+                spare.push(next);
+            }
+        }
+    }
+}
+
+fn buffer(spare: &mut Vec<Vec<u8>>) -> Vec<u8> {
+    let mut buffer = spare.pop().unwrap_or_default();
+    buffer.resize(PAYLOAD_LEN_MAX, 0x5a);
+    buffer
+}
