@@ -88,7 +88,8 @@ impl Latency {
 
     /// How many durations lie between the two, the lower one included.
     pub fn count_between_ns(&self, low_ns: u64, high_ns: u64) -> u64 {
-        if high_ns <= low_ns {
+        // Beyond its longest value the histogram would count that value again.
+        if high_ns <= low_ns || self.max_ns().is_none_or(|max_ns| low_ns > max_ns) {
             return 0;
         }
         self.0.count_between(low_ns, high_ns - 1)
@@ -213,5 +214,15 @@ mod tests {
             .map(|pair| latency.count_between_ns(pair[0], pair[1]))
             .sum();
         assert_eq!(sum, latency.count());
+        for duration_ns in (1..2_000).map(|n| n * n * 500) {
+            let mut single = Latency::new();
+            single.record_ns(duration_ns);
+            let beyond = single.max_ns().unwrap() + 1;
+            assert_eq!(
+                single.count_between_ns(beyond, 2 * beyond),
+                0,
+                "{duration_ns}"
+            );
+        }
     }
 }

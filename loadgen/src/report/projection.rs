@@ -1,0 +1,286 @@
+//! What a machine of another size would carry, from costs measured on this one.
+//!
+//! The model is deliberately small, so that it can be written under the chart:
+//!
+//! ```text
+//! subscribers = min( S · u / (r · c),  0.8 · (v − S) / k )
+//!
+//! v  vCPUs of the machine                    S  shards, max(1, v − 1)
+//! u  share of a shard's CPU at the knee      c  CPU of a shard per forwarded packet
+//! r  packets per second per subscriber       k  other CPU per second per subscriber
+//! ```
+//!
+//! A server without shards uses all its CPUs for everything: S = v, and c is all its CPU.
+//! A room that spans shards pays `l` more for each published packet and shard it reaches, so
+//! that for one big room S · u becomes S · (u − p · l), with p packets published per second.
+
+use super::knee::{Bound, Knee};
+use super::model::{Phase, Results, Step};
+
+/// Share of the control plane's CPU a plan may use. What is left is for joins in a burst: all
+/// clients of a node that restarted come back within seconds.
+pub const CONTROL_SHARE_MAX: f64 = 0.8;
+
+/// Costs of the server, measured at the highest load that passed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Costs {
+    /// Whether its CPU could be told apart by shard.
+    pub has_shards: bool,
+    /// CPU of shards, or of all if it has none, per forwarded packet.
+    pub shard_us_per_packet: f64,
+    /// Share of a shard's CPU in use at the knee.
+    pub shard_share: f64,
+    /// CPU of everything but shards, per subscriber and second.
+    pub control_us_per_subscriber: f64,
+    /// CPU per packet received over a lane, if the run shows it.
+    pub lane_us_per_packet: Option<f64>,
+    /// Whether rooms spanned shards, so that lanes are in `shard_us_per_packet`.
+    pub has_lanes: bool,
+    pub bytes_per_subscriber: Option<f64>,
+    pub rss_idle_bytes: f64,
+    /// The load of a subscriber.
+    pub packets_per_subscriber_s: f64,
+    pub bits_per_packet: f64,
+    /// Packets published per second at that load, and in how many rooms.
+    pub published_pps: f64,
+    pub rooms: u32,
+    /// Whether the knee was found, so that `shard_share` is a limit and not just where we stopped.
+    pub is_knee_known: bool,
+    /// The step they were measured at.
+    pub step: usize,
+}
+
+/// Which part of a machine is used up first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LimitedBy {
+    Shards,
+    ControlPlane,
+}
+
+/// What a machine carries.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Projection {
+    pub vcpus: u32,
+    pub shards: u32,
+    /// Measured by this run, not projected.
+    pub is_measured: bool,
+    pub subscribers: f64,
+    /// The same in one room over all shards, if the cost of lanes is known.
+    pub subscribers_one_room: Option<f64>,
+    pub packets_per_s: f64,
+    pub bits_per_s: f64,
+    pub memory_bytes: Option<f64>,
+    pub limited_by: LimitedBy,
+}
+
+impl Costs {
+    /// None if the server's CPU was not watched, or no step passed.
+    pub fn of(results: &Results, knee: &Knee) -> Option<Costs> {
+        let index = reference_step(results)?;
+        let step = &results.steps[index];
+        let usage = step.usage.as_ref()?;
+        let shard_cpu = step.shard_cpu();
+        let has_shards = !shard_cpu.is_empty();
+        let subscribers = f64::from(step.offered.subscribers);
+        let forwarding_cpus = if has_shards {
+            shard_cpu.iter().sum()
+        } else {
+            usage.cpu_s() / step.measured_s
+        };
+        if step.delivered_pps() <= 0.0 || subscribers <= 0.0 || forwarding_cpus <= 0.0 {
+            return None;
+        }
+        let share = if has_shards {
+            // The busiest shard breaks first, whatever the others do.
+            knee.shard_cpu.or_else(|| step.busiest_shard_cpu())?
+        } else {
+            forwarding_cpus / available_cpus(results)
+        };
+        Some(Costs {
+            has_shards,
+            shard_us_per_packet: 1e6 * forwarding_cpus / step.delivered_pps(),
+            shard_share: share.clamp(0.0, 1.0),
+            control_us_per_subscriber: if has_shards {
+                1e6 * step.control_cpus()? / subscribers
+            } else {
+                0.0
+            },
+            lane_us_per_packet: lane_cost_us(&results.steps),
+            has_lanes: step.shards.iter().any(|shard| shard.lane_packets > Some(0)),
+            bytes_per_subscriber: step.bytes_per_subscriber(&results.server),
+            rss_idle_bytes: results.server.rss_idle_bytes.unwrap_or(0) as f64,
+            packets_per_subscriber_s: step.delivered_pps() / subscribers,
+            bits_per_packet: step.delivered_bps() / step.delivered_pps(),
+            published_pps: step.published_pps(),
+            rooms: step.offered.rooms,
+            is_knee_known: knee.bound == Bound::Between,
+            step: index,
+        })
+    }
+
+    /// Shards a machine of this size runs.
+    pub fn shards(&self, vcpus: u32) -> u32 {
+        if self.has_shards {
+            vcpus.saturating_sub(1).max(1)
+        } else {
+            vcpus.max(1)
+        }
+    }
+
+    /// Subscribers that the control plane of this machine bears; none if it is no limit.
+    pub fn control_limit(&self, vcpus: u32) -> Option<f64> {
+        let cpus = f64::from(vcpus.saturating_sub(self.shards(vcpus)));
+        let is_limit = self.control_us_per_subscriber > 0.0 && cpus > 0.0;
+        is_limit.then(|| CONTROL_SHARE_MAX * cpus * 1e6 / self.control_us_per_subscriber)
+    }
+
+    pub fn project(&self, vcpus: u32) -> Projection {
+        let shards = self.shards(vcpus);
+        let shard_us_per_subscriber = self.packets_per_subscriber_s * self.shard_us_per_packet;
+        let by_shards = f64::from(shards) * self.shard_share * 1e6 / shard_us_per_subscriber;
+        let by_control = self.control_limit(vcpus).unwrap_or(f64::INFINITY);
+        let one_room = self.lane_us_per_packet.map(|lane_us| {
+            let lanes_us = if shards > 1 {
+                self.published_pps * lane_us
+            } else {
+                0.0
+            };
+            let left_us = (self.shard_share * 1e6 - lanes_us).max(0.0);
+            (f64::from(shards) * left_us / shard_us_per_subscriber).min(by_control)
+        });
+        let subscribers = by_shards.min(by_control);
+        let packets_per_s = subscribers * self.packets_per_subscriber_s;
+        Projection {
+            vcpus,
+            shards,
+            is_measured: false,
+            subscribers,
+            subscribers_one_room: one_room.filter(|_| self.rooms == 1),
+            packets_per_s,
+            bits_per_s: packets_per_s * self.bits_per_packet,
+            memory_bytes: self
+                .bytes_per_subscriber
+                .map(|bytes| self.rss_idle_bytes + subscribers * bytes),
+            limited_by: if by_control < by_shards {
+                LimitedBy::ControlPlane
+            } else {
+                LimitedBy::Shards
+            },
+        }
+    }
+}
+
+impl Projection {
+    /// For each machine size: measured if the server had just that, else projected.
+    pub fn for_sizes(results: &Results, knee: &Knee, costs: &Costs, vcpus: &[u32]) -> Vec<Self> {
+        vcpus
+            .iter()
+            .map(|vcpus| {
+                let projected = costs.project(*vcpus);
+                let had = results.server.cpus.as_ref().map(Vec::len);
+                let is_measured = had == Some(*vcpus as usize)
+                    && results.server.cpu_quota.is_none()
+                    && knee.bound == Bound::Between;
+                if !is_measured {
+                    return projected;
+                }
+                Projection {
+                    is_measured,
+                    subscribers: knee.subscribers,
+                    packets_per_s: knee.delivered_pps,
+                    bits_per_s: knee.delivered_bps,
+                    shards: results.server.shards.unwrap_or(projected.shards),
+                    ..projected
+                }
+            })
+            .collect()
+    }
+}
+
+/// The passing step with the highest load, the holds near the knee included.
+fn reference_step(results: &Results) -> Option<usize> {
+    (0..results.steps.len())
+        .filter(|index| {
+            let step = &results.steps[*index];
+            step.phase != Phase::Overload && step.is_conclusive() && results.slo.is_met(step)
+        })
+        .max_by_key(|index| results.steps[*index].offered.subscribers)
+}
+
+/// CPUs the server may use at once.
+fn available_cpus(results: &Results) -> f64 {
+    let cpus = results.server.cpus.as_ref().map(Vec::len);
+    let whole = cpus.unwrap_or(results.machine.vcpus as usize).max(1) as f64;
+    results
+        .server
+        .cpu_quota
+        .map_or(whole, |quota| quota.min(whole))
+}
+
+/// Fits each shard's CPU per second by `a + b · forwarded + c · received over lanes`, and gives
+/// `c`. None unless shards with and without lane traffic were seen.
+fn lane_cost_us(steps: &[Step]) -> Option<f64> {
+    let samples: Vec<([f64; 3], f64)> = steps
+        .iter()
+        .filter(|step| step.is_conclusive() && step.phase != Phase::Overload)
+        .flat_map(|step| {
+            let cpus = step.shard_cpu();
+            step.shards.iter().filter_map(move |shard| {
+                let cpu = *cpus.get(shard.shard as usize)?;
+                let forwarded = shard.rtp_forwarded as f64 / step.measured_s;
+                let lane = shard.lane_packets? as f64 / step.measured_s;
+                Some(([1.0, forwarded, lane], 1e6 * cpu))
+            })
+        })
+        .collect();
+    let used = samples.iter().filter(|(row, _)| row[2] > 0.0).count();
+    if used < 2 || samples.len() - used < 2 {
+        return None;
+    }
+    let [_, _, lane_us] = least_squares(&samples)?;
+    (lane_us.is_finite() && lane_us >= 0.0).then_some(lane_us)
+}
+
+/// Solves the normal equations of a fit with three unknowns by Cramer's rule.
+fn least_squares(samples: &[([f64; 3], f64)]) -> Option<[f64; 3]> {
+    // Columns are scaled to one, or the determinant's size would say nothing about its meaning.
+    let mut scale = [0.0_f64; 3];
+    for (row, _) in samples {
+        for (scale, value) in scale.iter_mut().zip(row) {
+            *scale = scale.max(value.abs());
+        }
+    }
+    let mut matrix = [[0.0; 3]; 3];
+    let mut right = [0.0; 3];
+    for (row, value) in samples {
+        let row: [f64; 3] = std::array::from_fn(|column| row[column] / scale[column]);
+        for i in 0..3 {
+            for j in 0..3 {
+                matrix[i][j] += row[i] * row[j];
+            }
+            right[i] += row[i] * value;
+        }
+    }
+    let whole = determinant(&matrix);
+    // Nearly dependent columns: lanes cannot be told from forwarding.
+    if whole.is_nan() || whole.abs() < 1e-6 {
+        return None;
+    }
+    Some(std::array::from_fn(|column| {
+        let mut replaced = matrix;
+        for (row, value) in replaced.iter_mut().zip(right) {
+            row[column] = value;
+        }
+        determinant(&replaced) / whole / scale[column]
+    }))
+}
+
+fn determinant(m: &[[f64; 3]; 3]) -> f64 {
+    m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
+        - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+        + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
+}
+
+#[cfg(test)]
+#[path = "projection_tests.rs"]
+mod tests;
