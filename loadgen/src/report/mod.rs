@@ -1,9 +1,11 @@
 //! What a run found, and how it is shown.
 //!
 //! The generator fills [`model::Results`]; see there for what each figure means. The rest follows
-//! from it: [`verdict`] judges a step, [`knee`] finds the load up to which the SLO holds, and
-//! [`projection`] says what machines of other sizes carry.
+//! from it: [`verdict`] judges a step, [`knee`] finds the load up to which the SLO holds,
+//! [`projection`] says what machines of other sizes carry, [`calculator`] what mix of rooms fits,
+//! and [`render`] draws it all as one page.
 
+pub mod calculator;
 pub mod knee;
 pub mod latency;
 pub mod model;
@@ -11,3 +13,10 @@ pub mod projection;
 pub mod verdict;
 
 mod derived;
+#[cfg(test)]
+mod fixture;
+mod html;
+mod store;
+
+pub use html::render;
+pub use store::ResultsError;

@@ -1,0 +1,194 @@
+//! What machines of other sizes carry.
+
+use super::format;
+use super::markup::Markup;
+use super::mix;
+use super::table::Table;
+use super::view::{View, rounded_down};
+use crate::report::projection::{CONTROL_SHARE_MAX, Costs, LimitedBy, Projection};
+
+const SIZES_VCPUS: [u32; 3] = [2, 4, 8];
+
+pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
+    out.raw("<section>\n<h2>What a machine carries</h2>\n");
+    match (&view.knee, &view.costs) {
+        (Some(knee), Some(costs)) => {
+            let sizes = Projection::for_sizes(view.results, knee, costs, &SIZES_VCPUS);
+            draw_sizes(out, view, costs, &sizes);
+            if let Some(prices) = view.prices() {
+                mix::draw(out, &prices);
+            }
+        }
+        _ => out.element(
+            "p",
+            &[("class", &"banner plain")],
+            "Other machine sizes are projected from the server's CPU, which was not watched: run the \
+             generator on its machine, with its process id.",
+        ),
+    }
+    out.raw("</section>\n");
+}
+
+fn draw_sizes(out: &mut Markup, view: &View<'_>, costs: &Costs, sizes: &[Projection]) {
+    let most = sizes
+        .iter()
+        .map(|size| size.subscribers)
+        .fold(1.0, f64::max);
+    out.raw("<figure>\n<figcaption><h3>Capacity by size of the machine</h3>");
+    out.raw(
+        "<p>Solid bars are measured by this run, hatched ones projected by the formula below.</p>",
+    );
+    out.raw("</figcaption>\n<div class=\"sizes\">\n");
+    for size in sizes {
+        draw_size(out, view, size, size.subscribers / most);
+    }
+    out.raw("</div>\n");
+    formula(out, view, costs);
+    let mut table = Table::new(
+        "Capacity by size of the machine",
+        &[
+            "",
+            "",
+            "capacity",
+            "packets/s",
+            "bitrate",
+            "memory",
+            "limited by",
+            "one big room",
+        ],
+    );
+    for size in sizes {
+        table.rows.push(vec![
+            format!("{} vCPU", size.vcpus),
+            if size.is_measured {
+                "measured".into()
+            } else {
+                "projected".into()
+            },
+            format!(
+                "{} {}",
+                format::count(rounded_down(size.subscribers)),
+                view.noun()
+            ),
+            format::short(size.packets_per_s),
+            format::bits_per_s(size.bits_per_s),
+            format::or_unknown(size.memory_bytes, format::bytes),
+            limited_by(size).into(),
+            format::or_unknown(size.subscribers_one_room.map(rounded_down), format::count),
+        ]);
+    }
+    out.append(table.folded());
+    out.raw("</figure>\n");
+}
+
+fn limited_by(size: &Projection) -> &'static str {
+    match size.limited_by {
+        LimitedBy::Shards => "forwarding",
+        LimitedBy::ControlPlane => "control plane",
+    }
+}
+
+fn draw_size(out: &mut Markup, view: &View<'_>, size: &Projection, part: f64) {
+    let (class, how) = if size.is_measured {
+        ("fill measured", "measured")
+    } else {
+        ("fill projected", "projected")
+    };
+    out.raw("<div class=\"size\">");
+    out.element(
+        "b",
+        &[("class", &"vcpus")],
+        format_args!("{} vCPU", size.vcpus),
+    );
+    out.raw("<span class=\"bar\">");
+    let style = format!("width:{:.1}%", 100.0 * part);
+    out.element("span", &[("class", &class), ("style", &style)], "");
+    out.raw("</span>");
+    out.open("span", &[("class", &"carries")]);
+    let load = format::count(rounded_down(size.subscribers));
+    out.element("b", &[], format_args!("{load} {}", view.noun()));
+    out.element("em", &[("class", &how)], how);
+    let remark = format!(
+        "{} packets/s · {} · {}",
+        format::short(size.packets_per_s),
+        format::bits_per_s(size.bits_per_s),
+        format::or_unknown(size.memory_bytes, format::bytes)
+    );
+    out.element("small", &[], remark);
+    out.raw("</span></div>\n");
+}
+
+/// The model in words and numbers: a reader must be able to redo the sum.
+fn formula(out: &mut Markup, view: &View<'_>, costs: &Costs) {
+    out.raw("<div class=\"formula\">\n");
+    out.element(
+        "code",
+        &[],
+        format_args!(
+            "{} = min( S · u ∕ (r · c),  {CONTROL_SHARE_MAX} · (v − S) ∕ k )",
+            view.noun()
+        ),
+    );
+    let lane = match costs.lane_us_per_packet {
+        Some(us) => format!(
+            "{}; one big room gets S · (u − p · l) ∕ (r · c)",
+            micros(us)
+        ),
+        None if costs.has_lanes => "not told apart by this run, so contained in c".into(),
+        None => "not shown by this run: rooms are taken to stay on one shard".into(),
+    };
+    let shards = if costs.has_shards {
+        "shards: v − 1, at least one"
+    } else {
+        "all v: this server has no shards, and c is all its CPU"
+    };
+    let knee = if costs.is_knee_known {
+        "share of a shard's CPU in use at the knee"
+    } else {
+        "share of a shard's CPU in use at the highest load; the knee was not reached, so that \
+         projections are lower bounds"
+    };
+    let terms = [
+        ("v", "vCPUs of the machine".to_string()),
+        ("S", shards.into()),
+        (
+            "u",
+            format!("{}, {knee}", format::percent(costs.shard_share)),
+        ),
+        (
+            "c",
+            format!(
+                "{}, CPU per forwarded packet",
+                micros(costs.shard_us_per_packet)
+            ),
+        ),
+        (
+            "r",
+            format!(
+                "{} packets/s to each of them",
+                format::digits(costs.packets_per_subscriber_s)
+            ),
+        ),
+        (
+            "k",
+            format!(
+                "{} of other CPU per second for each",
+                micros(costs.control_us_per_subscriber)
+            ),
+        ),
+        (
+            "l",
+            format!("CPU per published packet and further shard (lane): {lane}"),
+        ),
+    ];
+    out.raw("<dl>");
+    for (name, meaning) in terms {
+        out.element("dt", &[], name);
+        out.element("dd", &[], meaning);
+    }
+    out.raw("</dl>\n</div>\n");
+}
+
+fn micros(us: f64) -> String {
+    format::duration_ns(1e3 * us)
+}

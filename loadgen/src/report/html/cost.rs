@@ -1,0 +1,190 @@
+//! What a packet, a subscriber and a join cost.
+
+use super::axis::Axis;
+use super::chart::{Chart, HALF, Level, Panel, Point, Series};
+use super::format;
+use super::markup::Markup;
+use super::table::Table;
+use super::view::View;
+use super::{Figure, load::PERCENTILES};
+use crate::report::model::{Phase, Server, Step};
+
+const HEIGHT_PX: f64 = 170.0;
+
+/// A cost over the number of subscribers.
+struct Cost {
+    title: &'static str,
+    remark: &'static str,
+    unit: &'static str,
+    label: fn(f64) -> String,
+    value: fn(&Step, &Server) -> Option<f64>,
+}
+
+pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
+    out.raw("<section>\n<h2>What it costs</h2>\n<div class=\"pair\">\n");
+    let mut missing = Vec::new();
+    for cost in &COSTS {
+        if !draw_cost(out, view, cost) {
+            missing.push(cost.title.to_lowercase());
+        }
+    }
+    joins(out, view);
+    out.raw("</div>\n");
+    if !missing.is_empty() {
+        let text = format!(
+            "Not known for this server: {}. CPU and memory are read from its process on the same \
+             machine, trains, system calls and wake-ups from its metrics.",
+            missing.join(", ")
+        );
+        out.element("p", &[("class", &"remark")], text);
+    }
+    out.raw("</section>\n");
+}
+
+const COSTS: [Cost; 5] = [
+    Cost {
+        title: "Packets per CPU second",
+        remark: "Delivered packets for each second of CPU the whole server used.",
+        unit: "packets per CPU second",
+        label: format::short,
+        value: |step, _| step.packets_per_cpu_s(),
+    },
+    Cost {
+        title: "Mean train",
+        remark: "Datagrams to one destination that left as one message (GSO). Trains grow by \
+                 themselves as load rises.",
+        unit: "datagrams per message",
+        label: format::digits,
+        value: |step, _| step.mean_train(),
+    },
+    Cost {
+        title: "System calls per packet",
+        remark: "All system calls of the shards, for each packet they forwarded.",
+        unit: "system calls per packet",
+        label: format::digits,
+        value: |step, _| step.syscalls_per_packet(),
+    },
+    Cost {
+        title: "Wake-ups per second",
+        remark: "Passes of the shards' loops.",
+        unit: "passes per second",
+        label: format::short,
+        value: |step, _| {
+            let ticks: u64 = step.shards.iter().map(|shard| shard.ticks).sum();
+            (ticks > 0 && step.measured_s > 0.0).then(|| ticks as f64 / step.measured_s)
+        },
+    },
+    Cost {
+        title: "Memory per subscriber",
+        remark: "Growth of resident memory since the first client, for each subscriber.",
+        unit: "bytes of memory",
+        label: format::bytes,
+        // Divided by a few clients, the noise of the process would be all there is to see.
+        value: |step, server| {
+            let is_idle = step.phase == Phase::Idle;
+            step.bytes_per_subscriber(server).filter(|_| !is_idle)
+        },
+    },
+];
+
+fn draw_cost(out: &mut Markup, view: &View<'_>, cost: &Cost) -> bool {
+    let points = view.points("", cost.label, |step| {
+        (cost.value)(step, &view.results.server)
+    });
+    let Some(most) = points.iter().map(|point| point.y).reduce(f64::max) else {
+        return false;
+    };
+    let mut table = Table::new(cost.title, &["", cost.unit]);
+    for point in &points {
+        let load = format!("{} {}", format::count(point.x), view.noun());
+        table.rows.push(vec![load, (cost.label)(point.y)]);
+    }
+    let mut panel = Panel::new(cost.unit, Axis::from_zero(most, 4, cost.label), HEIGHT_PX);
+    panel.series = vec![Series::new("", "p50", points)];
+    let chart = Chart {
+        description: format!("{} over the number of {}", cost.title, view.noun()),
+        x: Axis::to_just(view.subscribers_max(), 5, format::count),
+        x_label: view.noun().into(),
+        panels: vec![panel],
+        mark: view.mark(),
+    };
+    Figure {
+        title: cost.title,
+        remark: cost.remark,
+        body: chart.draw(&HALF),
+        table: Some(table),
+    }
+    .draw(out);
+    true
+}
+
+fn joins(out: &mut Markup, view: &View<'_>) {
+    let mut steps: Vec<(f64, &Step)> = view
+        .steps
+        .iter()
+        .filter(|step| !step.joins.latency.is_empty())
+        .filter_map(|step| Some((step.joins_per_s()?, *step)))
+        .collect();
+    steps.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let Some((most, _)) = steps.last() else {
+        return;
+    };
+    let limit_ns = view.results.slo.join_p99_ns_max as f64;
+    let mut table = Table::new(
+        "Joins",
+        &["joins/s", "p50", "p99", "longest", "joins", "failed"],
+    );
+    for (rate, step) in &steps {
+        let mut row = vec![format::digits(*rate)];
+        row.extend([50.0, 99.0, 100.0].map(|percentile| {
+            let ns = step.joins.latency.percentile_ns(percentile);
+            format::or_unknown(ns.map(|ns| ns as f64), format::duration_ns)
+        }));
+        row.push(format::count(f64::from(step.joins.attempted)));
+        row.push(format::count(f64::from(step.joins.failed)));
+        table.rows.push(row);
+    }
+    let series: Vec<Series> = PERCENTILES[..2]
+        .iter()
+        .map(|(percentile, name, class)| {
+            let point = |(rate, step): &(f64, &Step)| {
+                let y = step.joins.latency.percentile_ns(*percentile)? as f64;
+                let took = format::duration_ns(y);
+                let tip = format!("{} joins/s: {name} {took}", format::digits(*rate));
+                Some(Point { x: *rate, y, tip })
+            };
+            Series::new(*name, class, steps.iter().filter_map(point).collect())
+        })
+        .collect();
+    let all = || {
+        series
+            .iter()
+            .flat_map(|series| series.points.iter().map(|point| point.y))
+    };
+    let lowest = all().fold(limit_ns / 10.0, f64::min);
+    let highest = all().fold(limit_ns, f64::max);
+    let y = Axis::logarithmic(0.8 * lowest, 1.6 * highest, format::duration_ns);
+    let mut panel = Panel::new("time until media can flow", y, HEIGHT_PX);
+    panel.series = series;
+    panel.level = Some(Level {
+        y: limit_ns,
+        text: format!(
+            "SLO: p99 ≤ {}",
+            format::bound_ns(view.results.slo.join_p99_ns_max)
+        ),
+    });
+    let chart = Chart {
+        description: "Time a join takes over joins per second".into(),
+        x: Axis::to_just(*most, 5, format::digits),
+        x_label: "joins per second".into(),
+        panels: vec![panel],
+        mark: None,
+    };
+    Figure {
+        title: "Joins",
+        remark: "From opening the WebSocket until media can flow, while the load is raised.",
+        body: chart.draw(&HALF),
+        table: Some(table),
+    }
+    .draw(out);
+}

@@ -1,0 +1,191 @@
+//! The top of the page: what the server carries, in one sentence and a few figures.
+
+use super::format;
+use super::markup::Markup;
+use super::view::{View, rounded_down};
+use crate::report::knee::{Bound, Knee};
+use crate::report::verdict::{Bottleneck, Breach};
+
+pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
+    out.raw("<section class=\"headline\">\n");
+    out.element("p", &[("class", &"kicker")], kicker(view));
+    out.element("h1", &[], title(view));
+    out.element("p", &[("class", &"lead")], lead(view));
+    banners(out, view);
+    tiles(out, view);
+    out.raw("</section>\n");
+}
+
+fn kicker(view: &View<'_>) -> String {
+    let scenario = &view.results.scenario;
+    let server = &view.results.server;
+    let cpus = match (server.cpu_quota, server.cpus.as_ref().map(Vec::len)) {
+        (Some(quota), _) => format!(" · {} of a CPU", format::digits(quota)),
+        (None, Some(1)) => " · one CPU".into(),
+        (None, Some(cpus)) => format!(" · {cpus} CPUs"),
+        (None, None) => String::new(),
+    };
+    format!("{} · {}{cpus}", view.server(), scenario.name)
+}
+
+/// The capacity. Also the title of the page.
+pub(super) fn title(view: &View<'_>) -> String {
+    let Some(knee) = &view.knee else {
+        return "Nothing conclusive was measured".into();
+    };
+    let load = format::count(rounded_down(knee.subscribers));
+    let noun = view.noun();
+    match knee.bound {
+        Bound::Between => format!("{load} {noun}"),
+        Bound::AtLeast => format!("At least {load} {noun}"),
+        Bound::Below => format!("Fewer than {load} {noun}"),
+    }
+}
+
+fn lead(view: &View<'_>) -> String {
+    let Some(knee) = &view.knee else {
+        return "No step of this run says anything about the server.".into();
+    };
+    let slo = &view.results.slo;
+    let limits = format!(
+        "99 % of packets forwarded within {} and at most {} lost",
+        format::bound_ns(slo.latency_p99_ns_max),
+        format::percent(slo.loss_ratio_max)
+    );
+    if knee.bound == Bound::Below {
+        return format!(
+            "Already the lowest load broke the bounds ({limits}): {}.",
+            broken(knee)
+        );
+    }
+    let carried = format!(
+        "{} forwards {} packets/s, {}, to them with {limits}.",
+        view.server(),
+        format::short(knee.delivered_pps),
+        format::bits_per_s(knee.delivered_bps),
+    );
+    match knee.bound {
+        Bound::Between => format!("{carried} Beyond that {}.", broken(knee)),
+        _ => format!("{carried} No load of this run brought it to its limit."),
+    }
+}
+
+/// What broke, and why, as the end of a sentence.
+fn broken(knee: &Knee) -> String {
+    let what = match knee.breach {
+        Some(Breach::Latency {
+            p99_ns: Some(p99_ns),
+        }) => format!(
+            "latency breaks first (p99 {} at the next load)",
+            format::duration_ns(p99_ns as f64)
+        ),
+        Some(Breach::Latency { p99_ns: None }) => "nothing arrives any more".into(),
+        Some(Breach::Loss { ratio }) => format!(
+            "packets are lost first ({} at the next load)",
+            format::percent(ratio)
+        ),
+        Some(Breach::JoinLatency { p99_ns }) => format!(
+            "joins become slow first (p99 {} at the next load)",
+            format::duration_ns(p99_ns as f64)
+        ),
+        Some(Breach::JoinFailures { failed, attempted }) => format!(
+            "joins fail first ({} of {} at the next load)",
+            format::count(f64::from(failed)),
+            format::count(f64::from(attempted))
+        ),
+        None => "a bound breaks".into(),
+    };
+    match knee.bottleneck {
+        Some(Bottleneck::Unknown) | None => format!("{what}; no reading shows why"),
+        Some(bottleneck) => format!("{what}, limited by {bottleneck}"),
+    }
+}
+
+fn banners(out: &mut Markup, view: &View<'_>) {
+    let results = view.results;
+    let limited: Vec<&str> = results
+        .steps
+        .iter()
+        .filter_map(|step| step.generator.limited_by.as_deref())
+        .collect();
+    if let [first, ..] = limited[..] {
+        let text = format!(
+            "The generator was the limit in {} of {} steps ({first}). These say nothing about the \
+             server and are left out of its figures: it carries at least what is shown.",
+            limited.len(),
+            results.steps.len()
+        );
+        out.element("p", &[("class", &"banner"), ("role", &"note")], text);
+    }
+    if results.interrupted {
+        let text = "The run was ended early. What was measured until then is shown.";
+        out.element("p", &[("class", &"banner"), ("role", &"note")], text);
+    }
+    for note in &results.notes {
+        out.element("p", &[("class", &"banner plain"), ("role", &"note")], note);
+    }
+}
+
+fn tiles(out: &mut Markup, view: &View<'_>) {
+    let at_70 = view.at_share(0.7).or_else(|| view.steps.last().copied());
+    let p = |percentile| {
+        let ns = at_70.and_then(|step| step.latency.percentile_ns(percentile));
+        format::or_unknown(ns.map(|ns| ns as f64), format::duration_ns)
+    };
+    let costs = view.costs.as_ref();
+    let reference = costs.and_then(|costs| view.results.steps.get(costs.step));
+    let joins = view
+        .steps
+        .iter()
+        .filter(|step| view.results.slo.is_met(step));
+    let joins_per_s = joins.filter_map(|step| step.joins_per_s()).reduce(f64::max);
+    let tiles = [
+        (
+            "Packets per CPU second",
+            format::or_unknown(reference.and_then(|s| s.packets_per_cpu_s()), format::short),
+            "whole server, at the highest load that held",
+        ),
+        (
+            "CPU per packet",
+            format::or_unknown(
+                reference
+                    .and_then(|s| s.packets_per_cpu_s())
+                    .map(|rate| 1e9 / rate),
+                format::duration_ns,
+            ),
+            "everything included, kernel too",
+        ),
+        (
+            "Latency at 70 % load, p50",
+            p(50.0),
+            "publisher to subscriber, one way",
+        ),
+        (
+            "Latency at 70 % load, p99",
+            p(99.0),
+            "the same, one packet in a hundred",
+        ),
+        (
+            "Memory per subscriber",
+            format::or_unknown(
+                costs.and_then(|costs| costs.bytes_per_subscriber),
+                format::bytes,
+            ),
+            "growth of the server's resident memory",
+        ),
+        (
+            "Joins per second",
+            format::or_unknown(joins_per_s, format::digits),
+            "highest rate within the bounds",
+        ),
+    ];
+    out.raw("<dl class=\"tiles\">\n");
+    for (name, value, remark) in tiles {
+        out.raw("<div>");
+        out.element("dt", &[], name);
+        out.element("dd", &[("class", &"value")], value);
+        out.element("dd", &[("class", &"remark")], remark);
+        out.raw("</div>\n");
+    }
+    out.raw("</dl>\n");
+}

@@ -1,0 +1,161 @@
+//! The page as a whole: well-formed, self-contained, and unmoved by hostile names.
+
+use super::super::fixture;
+use super::super::model::{Results, Step};
+use super::render;
+
+/// Fails at the first tag that is not closed as XML wants it. Style and script hold no tags.
+fn assert_well_formed(page: &str) {
+    let body = page.strip_prefix("<!DOCTYPE html>").unwrap();
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = body;
+    while let Some(at) = rest.find('<') {
+        assert_entities(&rest[..at]);
+        let end = at + rest[at..].find('>').unwrap();
+        let tag = &rest[at + 1..end];
+        rest = &rest[end + 1..];
+        assert!(!tag.contains('<'), "<{tag}>");
+        assert_eq!(tag.matches('"').count() % 2, 0, "<{tag}>");
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name));
+        } else if !tag.ends_with('/') {
+            let name = tag.split_whitespace().next().unwrap();
+            open.push(name);
+            if let "style" | "script" = name {
+                rest = &rest[rest.find(&format!("</{name}>")).unwrap()..];
+            }
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+}
+
+fn assert_entities(text: &str) {
+    for (at, _) in text.match_indices('&') {
+        let known = ["&amp;", "&lt;", "&gt;", "&quot;", "&#39;"];
+        assert!(
+            known.iter().any(|entity| text[at..].starts_with(entity)),
+            "{}",
+            &text[at..]
+        );
+    }
+}
+
+#[test]
+fn the_page_is_well_formed() {
+    assert_well_formed(&render(&fixture::livestream()));
+    assert_well_formed(&render(&fixture::foreign()));
+}
+
+#[test]
+fn the_page_loads_nothing() {
+    // The foreign server's page has such words in its hostile names, as text.
+    let page = render(&fixture::livestream());
+    for word in [
+        "src=", "href=", "url(", "@import", "fetch(", "XMLHttp", "import(", "http://", "https://",
+    ] {
+        assert!(!page.contains(word), "{word}");
+    }
+    assert!(page.contains("default-src 'none'"));
+}
+
+#[test]
+fn a_hostile_name_is_shown_and_not_run() {
+    let page = render(&fixture::foreign());
+    assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"));
+    assert!(page.contains("&quot;&gt;&lt;img src=x onerror=alert(1)&gt;"));
+    assert!(page.contains("&lt;/p&gt;&lt;script&gt;alert(2)"));
+    assert!(page.contains("own CPU 98 % &lt;busy&gt;"));
+    assert!(!page.contains("<img") && !page.contains('\u{202e}'));
+    assert_eq!(page.matches("<script").count(), 1);
+}
+
+#[test]
+fn no_number_is_odd() {
+    let mut odd = fixture::livestream();
+    odd.steps.push(Step::default());
+    odd.steps[2].measured_s = 0.0;
+    odd.steps[3].measured_s = f64::NAN;
+    odd.steps[4].offered.bytes_out = u64::MAX;
+    let empty = Results::default();
+    let mut single = fixture::livestream();
+    single.steps.truncate(1);
+    for results in [
+        odd,
+        empty,
+        single,
+        fixture::livestream(),
+        fixture::foreign(),
+    ] {
+        let page = render(&results);
+        let shown = &page[..page.find("<script>").unwrap()];
+        for word in ["NaN", "inf\"", " inf ", "\"inf", "-inf"] {
+            let at = shown
+                .find(word)
+                .map(|at| &shown[at.saturating_sub(200)..at + 20]);
+            assert!(at.is_none(), "{word}: {at:?}");
+        }
+        assert_well_formed(&page);
+    }
+}
+
+#[test]
+fn every_figure_of_the_issue_is_there_with_its_table() {
+    let page = render(&fixture::livestream());
+    let headings: Vec<&str> = page
+        .split("<h3>")
+        .skip(1)
+        .map(|rest| &rest[..rest.find("</h3>").unwrap()])
+        .collect();
+    assert_eq!(
+        headings,
+        [
+            "Latency, CPU and loss against load",
+            "Offered against delivered",
+            "Latency by percentile",
+            "Latency over time",
+            "Packets per CPU second",
+            "Mean train",
+            "System calls per packet",
+            "Wake-ups per second",
+            "Memory per subscriber",
+            "Joins",
+            "Capacity by size of the machine",
+            "What mix of rooms fits",
+            "Command",
+            "Every step",
+        ]
+    );
+    assert_eq!(page.matches("<details class=\"figures\">").count(), 11);
+    assert_eq!(page.matches("<svg class=\"narrow\"").count(), 10);
+    assert!(page.contains("SLO: p99 ≤ 5"));
+    assert!(page.contains(">measured</em>") && page.contains(">projected</em>"));
+}
+
+#[test]
+fn what_is_unknown_is_said() {
+    let page = render(&fixture::foreign());
+    assert!(page.contains("Not known for this server: packets per cpu second, mean train"));
+    assert!(page.contains("Other machine sizes are projected from the server"));
+    assert!(page.contains("The generator was the limit in 1 of 4 steps"));
+    assert!(page.contains("The run was ended early"));
+    assert!(page.contains("<h1>At least 2,000 subscribers</h1>"));
+    assert!(!page.contains("<form"));
+}
+
+/// For looking at it: `MILLRACE_REPORT_EXAMPLES=dir cargo test -p millrace-loadgen examples`.
+#[test]
+fn examples_are_written_where_wanted() {
+    let Some(directory) = std::env::var_os("MILLRACE_REPORT_EXAMPLES") else {
+        return;
+    };
+    let directory = std::path::PathBuf::from(directory);
+    for (name, results) in [
+        ("livestream", fixture::livestream()),
+        ("foreign", fixture::foreign()),
+    ] {
+        std::fs::write(directory.join(format!("{name}.html")), render(&results)).unwrap();
+        let json = results.to_json().unwrap();
+        std::fs::write(directory.join(format!("{name}.json")), json).unwrap();
+        std::fs::write(directory.join(format!("{name}.csv")), results.to_csv()).unwrap();
+    }
+}

@@ -1,0 +1,139 @@
+//! What all sections read: the results, and what follows from them.
+
+use super::chart::{Mark, Point};
+use super::format;
+use crate::report::calculator::Prices;
+use crate::report::knee::{Bound, Knee};
+use crate::report::model::{Phase, Results, Step};
+use crate::report::projection::Costs;
+
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) results: &'a Results,
+    pub(super) knee: Option<Knee>,
+    pub(super) costs: Option<Costs>,
+    /// Steps that say something about the server, by ascending load.
+    pub(super) steps: Vec<&'a Step>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn of(results: &'a Results) -> View<'a> {
+        let knee = Knee::of(results);
+        let costs = knee.as_ref().and_then(|knee| Costs::of(results, knee));
+        let mut steps: Vec<&Step> = results
+            .steps
+            .iter()
+            .filter(|step| step.is_conclusive())
+            .collect();
+        steps.sort_by_key(|step| step.offered.subscribers);
+        View {
+            results,
+            knee,
+            costs,
+            steps,
+        }
+    }
+
+    pub(super) fn prices(&self) -> Option<Prices> {
+        self.costs.as_ref().map(Prices::of)
+    }
+
+    /// What subscribers are called in this scenario.
+    pub(super) fn noun(&self) -> &str {
+        match self.results.scenario.subscribers_noun.as_str() {
+            "" => "subscribers",
+            noun => noun,
+        }
+    }
+
+    pub(super) fn subscribers_max(&self) -> f64 {
+        let most = self.steps.iter().map(|step| step.offered.subscribers).max();
+        f64::from(most.unwrap_or(0))
+    }
+
+    /// The knee as a mark of a chart over subscribers.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        let knee = self
+            .knee
+            .as_ref()
+            .filter(|knee| knee.bound == Bound::Between)?;
+        Some(Mark {
+            x: knee.subscribers,
+            text: format!("knee {}", format::count(rounded_down(knee.subscribers))),
+        })
+    }
+
+    /// A point for each step that has the value, over its subscribers.
+    pub(super) fn points(
+        &self,
+        name: &str,
+        label: fn(f64) -> String,
+        value: impl Fn(&Step) -> Option<f64>,
+    ) -> Vec<Point> {
+        self.steps
+            .iter()
+            .filter_map(|step| {
+                let y = value(step)?;
+                let x = f64::from(step.offered.subscribers);
+                let tip = format!("{} {}: {name} {}", format::count(x), self.noun(), label(y));
+                Some(Point { x, y, tip })
+            })
+            .collect()
+    }
+
+    /// The step that stands for an idle server.
+    pub(super) fn idle(&self) -> Option<&'a Step> {
+        let idle = self.steps.iter().find(|step| step.phase == Phase::Idle);
+        idle.or(self.steps.first()).copied()
+    }
+
+    /// The step that held this share of the knee's load, or the one that came closest to it.
+    pub(super) fn at_share(&self, share: f64) -> Option<&'a Step> {
+        let is_held = |step: &&&Step| {
+            step.phase == Phase::Hold
+                && step
+                    .share_of_knee
+                    .is_some_and(|held| (held - share).abs() < 0.01)
+        };
+        if let Some(held) = self.steps.iter().find(is_held) {
+            return Some(held);
+        }
+        let wanted = share * self.knee.as_ref()?.subscribers;
+        let far = |step: &&&Step| (f64::from(step.offered.subscribers) - wanted).abs();
+        let nearest = self.steps.iter().min_by(|a, b| far(a).total_cmp(&far(b)))?;
+        (far(&nearest) <= 0.1 * wanted).then_some(*nearest)
+    }
+
+    /// The server's name and version.
+    pub(super) fn server(&self) -> String {
+        let server = &self.results.server;
+        let name = if server.name.is_empty() {
+            "The server"
+        } else {
+            &server.name
+        };
+        format!("{name} {}", server.version).trim_end().to_string()
+    }
+}
+
+/// Three digits, rounded down: an interpolated load is not known better, and must not be praised.
+pub(super) fn rounded_down(value: f64) -> f64 {
+    if value < 1_000.0 {
+        return value.floor();
+    }
+    let unit = 10_f64.powf(value.log10().floor() - 2.0);
+    (value / unit + 1e-9).floor() * unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_are_never_rounded_up() {
+        let rounded: Vec<f64> = [0.9, 999.9, 1_000.0, 1_839.7, 98_765.0]
+            .map(rounded_down)
+            .to_vec();
+        assert_eq!(rounded, [0.0, 999.0, 1_000.0, 1_830.0, 98_700.0]);
+    }
+}
