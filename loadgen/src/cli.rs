@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
 /// Loads a LiveKit-compatible server with clients that publish and receive media, and measures what
@@ -15,6 +17,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Join one silent client, say what the server tells it, and leave
     Join(Join),
+    /// Draw the report of a run again from its JSON
+    Report(Report),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -41,4 +45,13 @@ pub(crate) struct Join {
     pub(crate) room: String,
     #[arg(long, default_value = "silent")]
     pub(crate) identity: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// The JSON that was written beside the report
+    pub(crate) results: PathBuf,
+    /// The page to write
+    #[arg(short, long, default_value = "report.html")]
+    pub(crate) output: PathBuf,
 }

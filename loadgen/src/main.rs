@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
 use clap::Parser as _;
+use millrace_loadgen::report::model::Results;
 use millrace_loadgen::signal::{Signal, SignalError};
 use millrace_loadgen::token::{ApiKey, Permission};
 
@@ -14,6 +15,11 @@ use cli::{Cli, Command, Join};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Report(report) = &cli.command {
+        let drawn =
+            Results::read(&report.results).and_then(|results| results.write_page(&report.output));
+        return drawn.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS);
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -24,6 +30,7 @@ fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match &cli.command {
             Command::Join(join) => join_silently(join).await,
+            Command::Report(_) => Ok(()),
         }
     });
     match done {
