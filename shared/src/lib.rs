@@ -13,6 +13,8 @@ pub mod limits;
 pub mod link;
 pub mod payload;
 pub mod sctp;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod srtp;
 pub mod time;
 pub mod wire;

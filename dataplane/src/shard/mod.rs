@@ -9,6 +9,8 @@ pub(crate) mod host;
 mod ingress;
 pub mod lanes;
 mod reports;
+#[cfg(feature = "sim")]
+mod simulation;
 mod tick;
 mod timeouts;
 pub mod timers;
