@@ -248,6 +248,10 @@ impl Shard {
             }
             Received::Padding { spatial, seq } => {
                 skip(routes, &mut self.down_tracks, spatial, seq);
+                let entry = self.up_tracks.get(stream.up_track);
+                if entry.is_some_and(|entry| entry.track.is_muted()) {
+                    return Err(DropReason::TrackMuted);
+                }
             }
         }
         Ok(())

@@ -48,7 +48,8 @@ pub struct StreamClaim<'a> {
 #[derive(Clone, Debug)]
 pub enum Received<'a> {
     Packet(Packet<'a>),
-    /// Padding took a sequence number: subscribers get nothing, and miss nothing.
+    /// Padding took a sequence number, or a packet of a muted track: subscribers get nothing, and
+    /// miss nothing.
     Padding {
         spatial: u8,
         seq: ExtSeq,
@@ -234,10 +235,7 @@ impl UpTrack {
             rtx: role.rtx,
         };
         let arrival = encoding.receive(now, &packet, nack, &mut self.frames)?;
-        if muted {
-            return Err(DropReason::TrackMuted);
-        }
-        if payload.is_empty() {
+        if muted || payload.is_empty() {
             return Ok(Received::Padding {
                 spatial: role.spatial,
                 seq: arrival.seq,

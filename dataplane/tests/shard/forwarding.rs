@@ -247,5 +247,5 @@ fn a_muted_track_is_silent_and_comes_back_without_a_gap() {
         }
     }
     assert_eq!(world.dropped(DropReason::TrackMuted), 15);
-    assert_eq!(world.peers[subscribers[0]].rtp.len(), 30);
+    assert_eq!(assert_gapless(&world, subscribers[0], down_ssrc(0)), 30);
 }
