@@ -122,6 +122,15 @@ pub struct Counts {
     pub data_buffered: usize,
 }
 
+/// What grows with use.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Sizes {
+    /// Entries of the timer queue, stale ones included.
+    pub timers: usize,
+    /// Bytes allocated for packets that may be asked for again.
+    pub store_bytes: usize,
+}
+
 pub struct Shard {
     id: ShardId,
     epoch: Epoch,
@@ -245,6 +254,14 @@ impl Shard {
             fanouts: self.router.len(),
             handshakes: self.half_open.len(),
             data_buffered: self.data_buffered.bytes(),
+        }
+    }
+
+    pub fn sizes(&self) -> Sizes {
+        let up_tracks = self.up_tracks.iter();
+        Sizes {
+            timers: self.timers.len(),
+            store_bytes: up_tracks.map(|(_, entry)| entry.track.memory_len()).sum(),
         }
     }
 

@@ -1,0 +1,42 @@
+//! Every oracle fails when there is something to fail for.
+
+use crate::plan::{Plan, Weather};
+use crate::tamper::{Fault, Tamper};
+use crate::verdict::Oracle;
+use crate::world::World;
+
+/// Has losses on both ways, three layers, audio, and everybody stays.
+const SEEDS: [u64; 3] = [2, 41, 11];
+
+/// Each error, and the rule that it breaks first of all.
+const ERRORS: [(Fault, Oracle); 17] = [
+    (Fault::RepeatNumber, Oracle::Sequence),
+    (Fault::SkipNumber, Oracle::Sequence),
+    (Fault::WrongOriginal, Oracle::Retransmission),
+    (Fault::RepeatRetransmission, Oracle::Sequence),
+    (Fault::WrongPeer, Oracle::Stranger),
+    (Fault::TimeBack, Oracle::MediaTime),
+    (Fault::TimeJump, Oracle::MediaTime),
+    (Fault::PictureIdBack, Oracle::PictureId),
+    (Fault::PayloadByte, Oracle::Content),
+    (Fault::DropFrames, Oracle::Completeness),
+    (Fault::DropKeyStart, Oracle::Dependency),
+    (Fault::ReportCount, Oracle::Report),
+    (Fault::ReportTime, Oracle::Report),
+    (Fault::FeedbackAhead, Oracle::Feedback),
+    (Fault::Leak, Oracle::Memory),
+    (Fault::Freeze, Oracle::Gap),
+    (Fault::LoseInCalm, Oracle::Recovery),
+];
+
+#[test]
+fn every_error_of_a_shard_is_noticed() {
+    for (fault, oracle) in ERRORS {
+        let noticed = SEEDS.iter().any(|seed| {
+            let plan = Plan::draw(*seed, Weather::Foul);
+            let outcome = World::new(&plan, 1, Tamper::new(fault)).run();
+            outcome.verdict.of(oracle) > 0
+        });
+        assert!(noticed, "{oracle:?} does not notice {fault:?}");
+    }
+}

@@ -1,0 +1,40 @@
+//! The simulated node: shards in virtual time, with peers, networks and kernels that fail by one
+//! seed. How to run, read and repeat a seed: `docs/simulation.md`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test is the shards' host"
+)]
+
+mod act;
+#[path = "../shard/harness/media.rs"]
+#[allow(dead_code, reason = "it serves the scenario tests too")]
+mod config;
+mod content;
+mod encoder;
+mod io;
+mod judge;
+mod ledger;
+mod node;
+mod peer;
+mod plan;
+mod receiver;
+mod tamper;
+mod tap;
+mod verdict;
+mod watch;
+mod world;
+
+mod errors;
+mod same;
+mod seeds;
+
+use plan::{Plan, Weather};
+use tamper::{Fault, Tamper};
+use world::{Outcome, World};
+
+fn run(seed: u64, weather: Weather, shards: usize) -> Outcome {
+    let plan = Plan::draw(seed, weather);
+    World::new(&plan, shards, Tamper::new(Fault::None)).run()
+}

@@ -1,0 +1,360 @@
+//! What happens in a run, drawn from its seed before it begins.
+
+use std::time::Duration;
+
+use millrace_dataplane::shard::lanes::LaneLimits;
+use millrace_shared::link::{Layer, MediaKind};
+use millrace_shared::sim::{Burst, PathConfig, Prng};
+use millrace_shared::time::Timestamp;
+
+use crate::io::IoConfig;
+
+pub(crate) const START: Timestamp = Timestamp::from_millis(10_000);
+/// From here on the network is as good as it can be.
+pub(crate) const CALM_AT: Duration = Duration::from_millis(5_000);
+/// By then every copy runs as it should.
+pub(crate) const SETTLED_AT: Duration = Duration::from_millis(8_000);
+pub(crate) const END_AT: Duration = Duration::from_millis(9_500);
+
+/// A published track.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Publishing {
+    pub(crate) peer: usize,
+    pub(crate) track: u16,
+    pub(crate) kind: MediaKind,
+    pub(crate) layers: u8,
+    pub(crate) temporal_layers: bool,
+    pub(crate) long_picture_id: bool,
+    pub(crate) interval: Duration,
+}
+
+/// A subscription.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Subscribing {
+    pub(crate) peer: usize,
+    pub(crate) track: u16,
+    pub(crate) kind: MediaKind,
+    pub(crate) max_layer: Layer,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Action {
+    Join(usize),
+    Leave(usize),
+    Publish(Publishing),
+    Unpublish(u16),
+    Subscribe(Subscribing),
+    /// The nth subscription that was made ends.
+    Unsubscribe(usize),
+    SetLayer(usize, Layer, bool),
+    /// And whether the publisher goes on sending.
+    Mute(u16, bool, bool),
+    /// Bit n: encoding n of the track is sent.
+    Send(u16, u8),
+    Roam(usize),
+    BlackOut(usize, Duration),
+    StepWallclock(usize, i64),
+    Stall(Duration),
+    Network(usize, PathConfig, PathConfig),
+    Io(IoConfig),
+    Lanes(LaneLimits),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) actions: Vec<(Timestamp, Action)>,
+    pub(crate) end: Timestamp,
+}
+
+fn at(after: Duration) -> Timestamp {
+    START + after
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// How bad networks and kernels are.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Weather {
+    /// Delay alone: nothing is lost.
+    Fair,
+    Foul,
+}
+
+/// A network of a house, an office, a train.
+pub(crate) fn path(random: &mut Prng, weather: Weather) -> PathConfig {
+    let fair = PathConfig {
+        delay: ms(random.within(1..=60)),
+        ..PathConfig::default()
+    };
+    if weather == Weather::Fair {
+        return fair;
+    }
+    let mut path = PathConfig {
+        jitter: ms(random.below(25)),
+        ..fair
+    };
+    match random.below(6) {
+        0 => {}
+        1 => path.loss_ppm = random.within(2_000..=30_000) as u32,
+        2 => path.loss_ppm = random.within(30_000..=100_000) as u32,
+        3 => {
+            path.burst = Some(Burst {
+                enter_ppm: random.within(1_000..=8_000) as u32,
+                leave_ppm: random.within(80_000..=400_000) as u32,
+                loss_ppm: 900_000,
+            });
+        }
+        4 => {
+            path.reorder_ppm = random.within(5_000..=60_000) as u32;
+            path.reorder_by = ms(random.within(5..=60));
+        }
+        _ => {
+            path.rate_bps = Some(random.within(1_200_000..=4_000_000));
+            path.queue_len_max = random.within(8_000..=40_000) as usize;
+        }
+    }
+    if random.one_in(3) {
+        path.duplicate_ppm = random.within(1_000..=30_000) as u32;
+    }
+    path
+}
+
+fn io(random: &mut Prng) -> IoConfig {
+    let ppm = |random: &mut Prng, most: u64| {
+        if random.one_in(2) {
+            random.below(most) as u32
+        } else {
+            0
+        }
+    };
+    IoConfig {
+        arena_len: if random.one_in(4) { 12 } else { 4_096 },
+        refuse_ppm: if random.one_in(4) { 3_000 } else { 0 },
+        enobufs_ppm: ppm(random, 20_000),
+        short_batch_ppm: ppm(random, 300_000),
+        short_drain_ppm: ppm(random, 300_000),
+    }
+}
+
+fn layer(random: &mut Prng) -> Layer {
+    Layer {
+        spatial: random.below(3) as u8,
+        temporal: if random.one_in(3) {
+            random.below(3) as u8
+        } else {
+            3
+        },
+    }
+}
+
+struct Draft {
+    random: Prng,
+    weather: Weather,
+    actions: Vec<(Timestamp, Action)>,
+    publishings: Vec<Publishing>,
+    subscribings: Vec<Subscribing>,
+}
+
+impl Draft {
+    /// A time of the first five seconds.
+    fn sometime(&mut self, from_ms: u64) -> Timestamp {
+        at(ms(self.random.within(from_ms..=4_900)))
+    }
+
+    fn add(&mut self, at: Timestamp, action: Action) {
+        self.actions.push((at, action));
+    }
+
+    fn peers(&mut self, count: usize) {
+        for peer in 0..count {
+            let mut random = self.random.fork(1_000 + peer as u64);
+            let (up, down) = (
+                path(&mut random, self.weather),
+                path(&mut random, self.weather),
+            );
+            let calm = |path: PathConfig| PathConfig {
+                delay: path.delay,
+                ..PathConfig::default()
+            };
+            self.add(START, Action::Network(peer, up, down));
+            self.add(at(CALM_AT), Action::Network(peer, calm(up), calm(down)));
+            let join_at = at(ms(self.random.below(400)));
+            self.add(join_at, Action::Join(peer));
+        }
+    }
+
+    fn publish(&mut self, peer: usize) {
+        let track = 10 * (peer as u16 + 1);
+        let random = &mut self.random;
+        let layers = random.within(1..=3) as u8;
+        let video = Publishing {
+            peer,
+            track,
+            kind: MediaKind::Video,
+            layers,
+            temporal_layers: random.one_in(2),
+            long_picture_id: !random.one_in(5),
+            interval: ms(if random.one_in(3) { 33 } else { 66 }),
+        };
+        self.publishings.push(video);
+        let video_at = at(ms(450 + self.random.below(800)));
+        self.add(video_at, Action::Publish(video));
+        if self.random.one_in(2) {
+            let audio = Publishing {
+                track: track + 1,
+                kind: MediaKind::Audio,
+                layers: 1,
+                interval: ms(20),
+                ..video
+            };
+            self.publishings.push(audio);
+            let audio_at = at(ms(450 + self.random.below(800)));
+            self.add(audio_at, Action::Publish(audio));
+        }
+    }
+
+    /// Early, before the track is there, or late.
+    fn subscribe(&mut self, peer: usize) {
+        for publishing in self.publishings.clone() {
+            if publishing.peer == peer {
+                continue;
+            }
+            let subscribing = Subscribing {
+                peer,
+                track: publishing.track,
+                kind: publishing.kind,
+                max_layer: layer(&mut self.random),
+            };
+            self.subscribings.push(subscribing);
+            let subscribe_at = if self.random.one_in(2) {
+                at(ms(420 + self.random.below(200)))
+            } else {
+                self.sometime(600)
+            };
+            self.add(subscribe_at, Action::Subscribe(subscribing));
+        }
+    }
+
+    /// What subscribers and publishers do meanwhile.
+    fn disturb(&mut self) {
+        for copy in 0..self.subscribings.len() {
+            for _ in 0..self.random.below(4) {
+                let when = self.sometime(1_500);
+                let layer = layer(&mut self.random);
+                let paused = self.random.one_in(6);
+                self.add(when, Action::SetLayer(copy, layer, paused));
+                if paused {
+                    let resume_at = when + ms(self.random.within(100..=900));
+                    self.add(resume_at, Action::SetLayer(copy, layer, false));
+                }
+            }
+        }
+        for publishing in self.publishings.clone() {
+            let track = publishing.track;
+            if self.random.one_in(4) {
+                let (when, sends) = (self.sometime(1_500), self.random.one_in(2));
+                self.add(when, Action::Mute(track, true, sends));
+                let unmute_at = when + ms(self.random.within(50..=1_200));
+                self.add(unmute_at, Action::Mute(track, false, true));
+            }
+            if self.random.one_in(4) && publishing.layers > 1 {
+                let when = self.sometime(1_500);
+                self.add(when, Action::Send(track, 1));
+                let again_at = when + ms(self.random.within(200..=2_000));
+                self.add(again_at, Action::Send(track, 0b111));
+            }
+        }
+    }
+
+    fn misfortunes(&mut self, peers: usize) {
+        for peer in 0..peers {
+            if self.random.one_in(4) {
+                let when = self.sometime(1_500);
+                self.add(when, Action::Roam(peer));
+            }
+            if self.random.one_in(6) {
+                let (when, dark) = (self.sometime(1_500), ms(self.random.within(100..=1_500)));
+                self.add(when, Action::BlackOut(peer, dark));
+            }
+            if self.random.one_in(6) {
+                let (when, step) = (self.sometime(1_500), self.random.within(1..=20_000) as i64);
+                let step = if self.random.one_in(2) { step } else { -step };
+                self.add(when, Action::StepWallclock(peer, step));
+            }
+        }
+        if self.random.one_in(4) {
+            let (when, stall) = (self.sometime(1_500), ms(self.random.within(20..=400)));
+            self.add(when, Action::Stall(stall));
+        }
+        if self.random.one_in(2) {
+            let (when, config) = (self.sometime(600), io(&mut self.random));
+            self.add(when, Action::Io(config));
+        }
+        if self.random.one_in(3) {
+            let narrow = LaneLimits {
+                media_packets_max: self.random.below(6) as usize,
+                control_messages_max: self.random.below(4) as usize,
+            };
+            let (when, narrowed) = (self.sometime(600), ms(self.random.within(5..=800)));
+            self.add(when, Action::Lanes(narrow));
+            self.add(when + narrowed, Action::Lanes(LaneLimits::default()));
+        }
+        self.add(at(CALM_AT), Action::Io(IoConfig::SOUND));
+        self.add(at(CALM_AT), Action::Lanes(LaneLimits::default()));
+    }
+
+    /// Some leave; the last joins anew as another peer.
+    fn come_and_go(&mut self, peers: usize) {
+        if self.random.one_in(3) && self.subscribings.len() > 1 {
+            let copy = self.random.below(self.subscribings.len() as u64) as usize;
+            let when = self.sometime(2_500);
+            self.add(when, Action::Unsubscribe(copy));
+        }
+        if self.random.one_in(4) && peers > 2 {
+            let when = self.sometime(2_500);
+            self.add(when, Action::Leave(peers - 1));
+        }
+        if self.random.one_in(8) {
+            let (when, track) = (self.sometime(3_000), self.publishings[0].track);
+            self.add(when, Action::Unpublish(track));
+        }
+    }
+}
+
+impl Plan {
+    pub(crate) fn draw(seed: u64, weather: Weather) -> Self {
+        let mut random = Prng::new(seed).fork(1);
+        let peers = random.within(2..=5) as usize;
+        let publishers = random.within(1..=peers.min(3) as u64) as usize;
+        let mut draft = Draft {
+            random,
+            weather,
+            actions: Vec::new(),
+            publishings: Vec::new(),
+            subscribings: Vec::new(),
+        };
+        draft.peers(peers);
+        for peer in 0..publishers {
+            draft.publish(peer);
+        }
+        for peer in 0..peers {
+            draft.subscribe(peer);
+        }
+        draft.disturb();
+        if weather == Weather::Foul {
+            draft.misfortunes(peers);
+        }
+        draft.come_and_go(peers);
+        let mut actions = draft.actions;
+        // Stable: what was drawn first happens first.
+        actions.sort_by_key(|(at, _)| *at);
+        Self {
+            seed,
+            actions,
+            end: at(END_AT),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Runs by seed: those that are always run, those that are asked for.
+//!
+//! ```text
+//! MILLRACE_SEED=7 cargo test -p millrace-dataplane --test simulation one_seed -- --nocapture
+//! MILLRACE_SEEDS=1..2000 cargo test -p millrace-dataplane --test simulation sweep -- --nocapture
+//! ```
+
+use std::path::PathBuf;
+
+use crate::plan::{Plan, Weather};
+use crate::run;
+use crate::tamper::{Fault, Tamper};
+use crate::world::{Outcome, World};
+
+/// Seeds that found an error once, and some others.
+const COMMITTED: [u64; 24] = [
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 19, 20, 22, 23, 24, 38, 39, 40, 41,
+];
+
+const SHOWN_MAX: usize = 20;
+
+/// Shards of a run: most have one, to be read easily.
+fn shards_of(seed: u64) -> usize {
+    [1, 1, 1, 1][(seed % 4) as usize]
+}
+
+/// Prints what a run came to; true if it broke no rule.
+fn report(seed: u64, outcome: &Outcome) -> bool {
+    let violations = outcome.verdict.violations();
+    if !violations.is_empty() {
+        println!("seed {seed}: {} violations", violations.len());
+        for violation in violations.iter().take(SHOWN_MAX) {
+            println!("  {violation}");
+        }
+        println!(
+            "  again: MILLRACE_SEED={seed} cargo test -p millrace-dataplane --test simulation \
+             one_seed -- --nocapture"
+        );
+    }
+    violations.is_empty()
+}
+
+fn all_good(seeds: impl Iterator<Item = u64>) {
+    let bad: Vec<u64> = seeds
+        .filter(|seed| !report(*seed, &run(*seed, Weather::Foul, shards_of(*seed))))
+        .collect();
+    assert!(bad.is_empty(), "rules broken with seeds {bad:?}");
+}
+
+#[test]
+fn committed_seeds_break_no_rule() {
+    all_good(COMMITTED.into_iter());
+}
+
+/// Of the environment: `first..last`, the last one included.
+#[test]
+fn sweep() {
+    let Ok(range) = std::env::var("MILLRACE_SEEDS") else {
+        return;
+    };
+    let (first, last) = range.split_once("..").expect("MILLRACE_SEEDS=first..last");
+    let (first, last): (u64, u64) = (first.parse().unwrap(), last.parse().unwrap());
+    all_good(first..=last);
+    println!("{} seeds break no rule", last - first + 1);
+}
+
+/// The one of the environment, told in full, with a capture of everything in the clear.
+#[test]
+fn one_seed() {
+    let Ok(seed) = std::env::var("MILLRACE_SEED") else {
+        return;
+    };
+    let seed: u64 = seed.parse().unwrap();
+    let plan = Plan::draw(seed, Weather::Foul);
+    for (at, action) in &plan.actions {
+        println!("{} ms {action:?}", at.as_millis());
+    }
+    let shards = std::env::var("MILLRACE_SHARDS");
+    let shards = shards.map_or(shards_of(seed), |it| it.parse().unwrap());
+    let mut world = World::new(&plan, shards, Tamper::new(Fault::None));
+    world.capture_all();
+    let outcome = world.run();
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("seed-{seed}.pcap"));
+    if let Some(capture) = &outcome.capture {
+        std::fs::write(&path, capture).unwrap();
+    }
+    let rtp: u64 = outcome.metrics.iter().map(|it| it.rtp_forwarded).sum();
+    let again: u64 = outcome.metrics.iter().map(|it| it.rtx_sent).sum();
+    let frames: usize = outcome.decoded.iter().map(|(_, frames)| frames.len()).sum();
+    println!("{shards} shards, {rtp} packets sent, {again} of them again, {frames} frames decoded");
+    println!("longest standstill {:?}", outcome.gap_max);
+    let most = outcome.sizes_max;
+    println!(
+        "at most {} timers, {} bytes of stores",
+        most.timers, most.store_bytes
+    );
+    println!("digest {}", outcome.digest);
+    println!("capture {}", path.display());
+    assert!(report(seed, &outcome));
+}

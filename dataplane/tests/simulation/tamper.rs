@@ -1,0 +1,229 @@
+//! A shard that errs: changes what it sent before the oracles see it. Each kind of error is there
+//! to show that an oracle notices it.
+
+use millrace_dataplane::shard::Sizes;
+use millrace_shared::ids::Ssrc;
+use millrace_shared::time::{SeqNo, Timestamp};
+use millrace_shared::wire::rtcp::{RtcpCompound, RtcpPacket, RtcpWriter, SenderInfo};
+use millrace_shared::wire::rtp::RtpView;
+
+use crate::config::{DOWN_PT, DOWN_RTX_PT};
+use crate::encoder::AUDIO_PT;
+
+/// An error of a shard.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    None,
+    /// A packet once more, under the number it had.
+    RepeatNumber,
+    /// A number is left out, and all later ones are one more.
+    SkipNumber,
+    /// A retransmission carries another packet's number.
+    WrongOriginal,
+    /// The number of a retransmission is used for the next one again.
+    RepeatRetransmission,
+    /// A packet goes to another peer as well.
+    WrongPeer,
+    /// Media time of one packet in a hundred goes back.
+    TimeBack,
+    /// Media time jumps ahead and stays.
+    TimeJump,
+    /// The picture id of a frame goes back by one.
+    PictureIdBack,
+    /// A byte of a payload is another.
+    PayloadByte,
+    /// A frame in fifty does not go.
+    DropFrames,
+    /// The first packet of key frames does not go.
+    DropKeyStart,
+    /// Sender reports count a packet too few.
+    ReportCount,
+    /// Sender reports have the media time of 20 ms ago.
+    ReportTime,
+    /// Feedback tells of packets that did not arrive.
+    FeedbackAhead,
+    /// The store grows by what passes.
+    Leak,
+    /// Nothing goes for some seconds.
+    Freeze,
+    /// In the calm at the end one frame is lost and not sent again.
+    LoseInCalm,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tamper {
+    fault: Fault,
+    seen: u64,
+    leaked: usize,
+    /// Numbers are this much higher than the shard wrote them.
+    shift: u16,
+    frozen_at: Option<Timestamp>,
+}
+
+/// A packet as the oracles see it.
+#[derive(Debug)]
+pub(crate) struct Tampered {
+    pub(crate) peer: usize,
+    pub(crate) plain: Vec<u8>,
+}
+
+/// Late enough for everybody to be there, early enough for the calm to come.
+const WARM_UP: Timestamp = Timestamp::from_millis(12_000);
+const CALM: Timestamp = Timestamp::from_millis(18_200);
+const FROZEN_MS: u64 = 4_600;
+
+fn put(plain: &mut [u8], at: usize, bytes: &[u8]) {
+    plain[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+impl Tamper {
+    pub(crate) fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            seen: 0,
+            leaked: 0,
+            shift: 0,
+            frozen_at: None,
+        }
+    }
+
+    /// What the shards say of their sizes.
+    pub(crate) fn grow(&self, sizes: Sizes) -> Sizes {
+        Sizes {
+            store_bytes: sizes.store_bytes + self.leaked,
+            ..sizes
+        }
+    }
+
+    /// Whether it is the turn of this packet, one in `n`.
+    fn nth(&self, n: u64) -> bool {
+        self.seen.is_multiple_of(n)
+    }
+
+    pub(crate) fn apply(
+        &mut self,
+        now: Timestamp,
+        peer: usize,
+        mut plain: Vec<u8>,
+        rtp: bool,
+    ) -> Vec<Tampered> {
+        if self.fault == Fault::None || now < WARM_UP {
+            return vec![Tampered { peer, plain }];
+        }
+        self.seen += 1;
+        let keep = if rtp {
+            self.change_rtp(now, &mut plain)
+        } else {
+            self.change_rtcp(&mut plain);
+            true
+        };
+        let mut out = Vec::new();
+        if self.fault == Fault::WrongPeer && rtp && self.nth(100) {
+            let (peer, plain) = (usize::from(peer == 0), plain.clone());
+            out.push(Tampered { peer, plain });
+        }
+        if self.fault == Fault::RepeatNumber && rtp && self.nth(200) {
+            let plain = plain.clone();
+            out.push(Tampered { peer, plain });
+        }
+        if keep {
+            out.push(Tampered { peer, plain });
+        }
+        out
+    }
+
+    /// False when the packet does not go.
+    fn change_rtp(&mut self, now: Timestamp, plain: &mut [u8]) -> bool {
+        let Ok(view) = RtpView::parse(plain) else {
+            return true;
+        };
+        let (seq, pt, time, header) = (
+            view.seq,
+            view.pt,
+            view.timestamp,
+            plain.len() - view.payload().len() - view.padding_len,
+        );
+        let (marker, len) = (view.marker, plain.len());
+        let media = pt == DOWN_PT || pt == AUDIO_PT;
+        match self.fault {
+            Fault::SkipNumber if media => {
+                self.shift = u16::from(self.shift > 0 || self.nth(300));
+                put(plain, 2, &seq.wrapping_add(self.shift).0.to_be_bytes());
+            }
+            Fault::WrongOriginal if pt == DOWN_RTX_PT => {
+                let original = u16::from_be_bytes([plain[header], plain[header + 1]]);
+                put(plain, header, &original.wrapping_sub(1).to_be_bytes());
+            }
+            Fault::RepeatRetransmission if pt == DOWN_RTX_PT => {
+                put(plain, 2, &SeqNo(seq.0 & !1).0.to_be_bytes());
+            }
+            Fault::TimeBack if media && self.nth(100) => {
+                put(
+                    plain,
+                    4,
+                    &time
+                        .wrapping_add(900_000_u32.wrapping_neg())
+                        .0
+                        .to_be_bytes(),
+                );
+            }
+            Fault::TimeJump if media && now > CALM => {
+                put(plain, 4, &time.wrapping_add(90_000).0.to_be_bytes());
+            }
+            // Behind the descriptor's two first bytes.
+            Fault::PictureIdBack if pt == DOWN_PT && self.nth(50) => {
+                let id = u16::from_be_bytes([plain[header + 2], plain[header + 3]]);
+                let back = (id.wrapping_sub(1) & 0x7fff) | 0x8000;
+                put(plain, header + 2, &back.to_be_bytes());
+            }
+            Fault::PayloadByte if self.nth(100) => plain[len - 1] ^= 1,
+            Fault::DropFrames if pt == DOWN_PT => return !self.nth(50),
+            // The lowest bit behind the descriptor is 0 in the first packet of a key frame.
+            Fault::DropKeyStart if pt == DOWN_PT => {
+                let starts = plain[header] & 0x10 != 0;
+                return !(starts && plain[header + 6] & 1 == 0);
+            }
+            Fault::Leak => self.leaked += len * 1_000,
+            Fault::Freeze => {
+                let since = *self.frozen_at.get_or_insert(now);
+                return now.since(since).as_millis() > u128::from(FROZEN_MS);
+            }
+            Fault::LoseInCalm if pt == DOWN_PT && now > CALM && marker => {
+                return !self.nth(7);
+            }
+            Fault::LoseInCalm if pt == DOWN_RTX_PT && now > CALM => return false,
+            _ => {}
+        }
+        true
+    }
+
+    fn change_rtcp(&mut self, plain: &mut Vec<u8>) {
+        match self.fault {
+            Fault::ReportCount => {
+                rewrite_report(plain, |info| info.packets = info.packets.wrapping_sub(1));
+            }
+            Fault::ReportTime => rewrite_report(plain, |info| {
+                info.rtp_time = info.rtp_time.wrapping_add(1_800_u32.wrapping_neg());
+            }),
+            // RTPFB with format 15; its base sequence number is behind the two SSRCs.
+            Fault::FeedbackAhead if plain[0] & 0x1f == 15 && plain[1] == 205 => {
+                let base = u16::from_be_bytes([plain[12], plain[13]]);
+                put(plain, 12, &base.wrapping_add(5_000).to_be_bytes());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Changes a compound that is a sender report and a description.
+fn rewrite_report(plain: &mut Vec<u8>, change: impl FnOnce(&mut SenderInfo)) {
+    let Some(Ok(RtcpPacket::SenderReport(report))) = RtcpCompound::parse(plain).next() else {
+        return;
+    };
+    let (ssrc, mut info): (Ssrc, SenderInfo) = (report.ssrc, report.info);
+    change(&mut info);
+    let mut bytes = [0; 200];
+    let mut writer = RtcpWriter::new(&mut bytes);
+    writer.sender_report(ssrc, &info, &[]).unwrap();
+    *plain = writer.written().to_vec();
+}

@@ -1,0 +1,217 @@
+//! Between shards and networks: opens what a shard wrote, shows it to the oracles, and puts it on
+//! its way.
+
+use millrace_shared::ice::Tuple;
+use millrace_shared::link::ExtKind;
+use millrace_shared::time::{NtpTime, Timestamp};
+use millrace_shared::wire::class::{DatagramClass, classify};
+use millrace_shared::wire::rtcp::{RtcpCompound, RtcpPacket};
+use millrace_shared::wire::rtp::RtpView;
+use millrace_shared::wire::rtp_ext;
+use millrace_shared::wire::stun::{IntegrityKey, StunClass, StunView};
+
+use crate::config::down_ext_ids;
+use crate::content::Content;
+use crate::io::Written;
+use crate::peer::WALLCLOCK_START;
+use crate::tamper::Tampered;
+use crate::verdict::Oracle;
+use crate::world::{Delivery, Mark, World};
+
+impl World {
+    /// A datagram that a shard took from its network.
+    pub(crate) fn note_taken(&mut self, now: Timestamp, tuple: Tuple, mark: Mark) {
+        let Some(peer) = self.peer_at(tuple.remote) else {
+            return;
+        };
+        let Some(member) = self.member(peer) else {
+            return;
+        };
+        match mark {
+            Mark::Check => {
+                member.valid.insert(tuple.remote);
+            }
+            Mark::Report => {}
+            Mark::Media {
+                content,
+                transport_cc,
+            } => {
+                if member.valid.contains(&tuple.remote) {
+                    self.ledger
+                        .heard
+                        .entry(peer)
+                        .or_default()
+                        .insert(transport_cc);
+                    self.accept(now, content);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Timestamp, content: Content) {
+        let mut tracks = self.tracks.iter();
+        let track = tracks.find(|it| it.publishing.track == content.track);
+        if let Some(track) = track.filter(|it| !it.gone) {
+            let muted = track.muted;
+            self.ledger.accept(now, content, muted);
+        }
+    }
+
+    /// A datagram that a shard wrote.
+    pub(crate) fn tap(&mut self, written: Written) {
+        let Some(peer) = self.peer_at(written.tuple.remote) else {
+            let text = format!("a datagram to {}", written.tuple.remote);
+            self.verdict.blame(self.now(), Oracle::Stranger, text);
+            return;
+        };
+        match classify(&written.bytes) {
+            Some(DatagramClass::Stun) => self.tap_stun(peer, &written),
+            Some(DatagramClass::Rtp) => self.tap_secured(peer, &written, true),
+            Some(DatagramClass::Rtcp) => self.tap_secured(peer, &written, false),
+            class => {
+                let text = format!("{class:?} to peer {peer}");
+                self.verdict.blame(self.now(), Oracle::Authenticity, text);
+            }
+        }
+    }
+
+    fn tap_stun(&mut self, peer: usize, written: &Written) {
+        let Some(member) = self.member(peer) else {
+            return;
+        };
+        let key = IntegrityKey::new(member.peer.ice.pwd.as_bytes());
+        let right = StunView::parse(&written.bytes).is_ok_and(|response| {
+            response.class() == StunClass::Success && response.verify_integrity(&key)
+        });
+        if !right {
+            let text = format!("a check of peer {peer} is answered wrongly");
+            self.verdict.blame(self.now(), Oracle::Authenticity, text);
+        }
+        self.pass_on(peer, written, &Delivery::CheckAnswer);
+    }
+
+    fn tap_secured(&mut self, peer: usize, written: &Written, rtp: bool) {
+        let now = self.now();
+        let Some(member) = self.member(peer) else {
+            return;
+        };
+        match member.opener.open(&written.bytes, rtp) {
+            Ok(plain) => {
+                for Tampered { peer, plain } in self.tamper.apply(now, peer, plain, rtp) {
+                    self.inspect(peer, written, plain, rtp);
+                }
+            }
+            Err(reason) => {
+                let text = format!("to peer {peer}: {reason}");
+                self.verdict.blame(now, Oracle::Authenticity, text);
+            }
+        }
+    }
+
+    fn inspect(&mut self, peer: usize, written: &Written, plain: Vec<u8>, rtp: bool) {
+        self.capture(written.tuple.local, written.tuple.remote, &plain);
+        if rtp {
+            self.inspect_rtp(peer, written, &plain);
+        } else {
+            self.inspect_rtcp(peer, &plain);
+            self.pass_on(peer, written, &Delivery::Rtcp(plain));
+        }
+    }
+
+    fn inspect_rtp(&mut self, peer: usize, written: &Written, plain: &[u8]) {
+        let now = self.now();
+        let Ok(rtp) = RtpView::parse(plain) else {
+            let text = format!("to peer {peer}: not RTP inside");
+            self.verdict.blame(now, Oracle::Content, text);
+            return;
+        };
+        let excuses = self.ledger.excuses(peer);
+        let Some(copy) = self.ledger.copy_of(peer, rtp.ssrc) else {
+            let text = format!("{:?} to peer {peer}", rtp.ssrc);
+            self.verdict.blame(now, Oracle::Stranger, text);
+            return;
+        };
+        let noted = copy.note(now, &rtp, excuses, &mut self.verdict);
+        if let Some((_, content)) = noted {
+            self.check_muted(content);
+        }
+        let transport_cc = down_ext_ids()
+            .id(ExtKind::TransportCc)
+            .and_then(|id| rtp.ext(id))
+            .and_then(rtp_ext::transport_cc);
+        let delivery = Delivery::Rtp {
+            number: noted.map_or(rtp.seq, |(number, _)| number),
+            content: noted.map(|(_, content)| content),
+            ssrc: rtp.ssrc,
+            transport_cc,
+            len: written.bytes.len(),
+        };
+        self.pass_on(peer, written, &delivery);
+    }
+
+    fn check_muted(&mut self, content: Content) {
+        let arrivals = self.ledger.arrivals.get(&(content.track, content.spatial));
+        if arrivals.is_some_and(|it| it.muted.contains(&content.seq)) {
+            let text = format!("{content:?} came while the track was muted");
+            self.verdict.blame(self.now(), Oracle::Stranger, text);
+        }
+    }
+
+    fn inspect_rtcp(&mut self, peer: usize, compound: &[u8]) {
+        let now = self.now();
+        for packet in RtcpCompound::parse(compound) {
+            let Ok(packet) = packet else {
+                let text = format!("to peer {peer}: malformed RTCP");
+                self.verdict.blame(now, Oracle::Content, text);
+                return;
+            };
+            let RtcpPacket::SenderReport(report) = packet else {
+                continue;
+            };
+            let excuses = self.ledger.excuses(peer);
+            let track = self.ledger.copy_of(peer, report.ssrc).map(|it| it.track);
+            let captured_us =
+                track.map_or(Vec::new(), |track| self.captured(track, report.info.ntp));
+            let Some(copy) = self.ledger.copy_of(peer, report.ssrc) else {
+                let text = format!("report of {:?} to peer {peer}", report.ssrc);
+                self.verdict.blame(now, Oracle::Stranger, text);
+                continue;
+            };
+            copy.note_report(now, &report.info, &captured_us, excuses, &mut self.verdict);
+        }
+    }
+
+    /// The times that a publisher's wallclock may stand for, in microseconds, one for each step
+    /// that it made.
+    fn captured(&self, track: u16, ntp: NtpTime) -> Vec<i64> {
+        let mut tracks = self.tracks.iter();
+        let publishing = tracks.find(|it| it.publishing.track == track);
+        let Some(publisher) = publishing.and_then(|it| self.members[it.publishing.peer].as_ref())
+        else {
+            return Vec::new();
+        };
+        let start = NtpTime::from_duration(WALLCLOCK_START).0;
+        let steps = publisher.steps.iter();
+        let times = steps.map(|step| {
+            let since = ntp.0.wrapping_sub(start).wrapping_sub(step.cast_unsigned());
+            ((u128::from(since) * 1_000_000) >> 32) as i64
+        });
+        times.collect()
+    }
+
+    /// What transport-wide feedback told a peer must have arrived.
+    pub(crate) fn check_feedback(&mut self, peer: usize) {
+        let now = self.now();
+        let Some(member) = self.members[peer].as_mut() else {
+            return;
+        };
+        let told = std::mem::take(&mut member.peer.told);
+        let heard = self.ledger.heard.entry(peer).or_default();
+        for (seq, arrived) in told {
+            if arrived && !heard.contains(&seq.0) {
+                let text = format!("peer {peer} is told that {seq:?} arrived");
+                self.verdict.blame(now, Oracle::Feedback, text);
+            }
+        }
+    }
+}
