@@ -39,7 +39,7 @@ function shares(load, machine, costs) {
   const shards = costs.has_shards ? Math.max(1, machine.vcpus - 1) : machine.vcpus;
   const control = costs.has_shards ? Math.max(costs.control_cpus_min, machine.vcpus - shards) : machine.vcpus;
   const shard = load.shard_cpus / (shards * costs.shard_share);
-  const room = costs.has_shards
+  const room = costs.is_room_on_one_shard
     ? load.biggest_room_pps * costs.shard_us_per_packet / 1e6 / costs.shard_share : 0;
   const controlShare = load.control_cpus / (control * costs.control_share_max);
   const memory = load.memory_bytes / (machine.memory_bytes * costs.memory_share_max);

@@ -95,6 +95,8 @@ pub struct MachineSize {
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Prices {
     pub has_shards: bool,
+    /// Rooms do not span shards, so that the biggest must fit one.
+    pub is_room_on_one_shard: bool,
     pub shard_us_per_packet: f64,
     pub shard_share: f64,
     pub control_us_per_subscriber: f64,
@@ -112,7 +114,7 @@ pub struct Load {
     pub packets_per_s: f64,
     /// On the wire, headers included.
     pub bits_per_s: f64,
-    /// Of the room that forwards most: it must fit one shard.
+    /// Of the room that forwards most.
     pub biggest_room_pps: f64,
     pub shard_cpus: f64,
     pub control_cpus: f64,
@@ -134,6 +136,7 @@ impl Prices {
     pub fn of(costs: &Costs) -> Prices {
         Prices {
             has_shards: costs.has_shards,
+            is_room_on_one_shard: costs.has_shards && !costs.has_lanes,
             shard_us_per_packet: costs.shard_us_per_packet,
             shard_share: costs.shard_share,
             control_us_per_subscriber: costs.control_us_per_subscriber,
@@ -207,7 +210,7 @@ impl Load {
             (machine.vcpus, machine.vcpus)
         };
         let shard = self.shard_cpus / (shards * prices.shard_share);
-        let room = if prices.has_shards {
+        let room = if prices.is_room_on_one_shard {
             self.biggest_room_pps * prices.shard_us_per_packet / 1e6 / prices.shard_share
         } else {
             0.0
@@ -235,6 +238,7 @@ mod tests {
 
     const PRICES: Prices = Prices {
         has_shards: true,
+        is_room_on_one_shard: true,
         shard_us_per_packet: 1.7,
         shard_share: 0.91,
         control_us_per_subscriber: 33.0,
@@ -312,6 +316,7 @@ mod tests {
         };
         let whole = Prices {
             has_shards: false,
+            is_room_on_one_shard: false,
             ..PRICES
         };
         let cases = [

@@ -1,6 +1,6 @@
 //! Rates and costs of a step, worked out from its counts.
 
-use super::model::{Sample, Server, ServerUsage, Step, ThreadRole};
+use super::model::{Machine, Sample, Server, ServerUsage, Step, ThreadRole};
 
 impl Step {
     /// Packets per second the server had to send.
@@ -112,6 +112,15 @@ impl Step {
     /// Whether the step says something about the server.
     pub fn is_conclusive(&self) -> bool {
         self.generator.limited_by.is_none()
+    }
+}
+
+impl Server {
+    /// CPUs it may use at once, on a machine that is its own.
+    pub fn cpus_available(&self, machine: &Machine) -> f64 {
+        let listed = self.cpus.as_ref().map(Vec::len);
+        let whole = listed.unwrap_or(machine.vcpus as usize).max(1) as f64;
+        self.cpu_quota.map_or(whole, |quota| quota.min(whole))
     }
 }
 

@@ -97,6 +97,23 @@ pub(super) fn foreign() -> Results {
     results
 }
 
+/// A server whose threads do not say what they do.
+pub(super) fn whole() -> Results {
+    let mut results = livestream();
+    results.server.name = "Other".into();
+    results.server.shards = None;
+    results.server.backend = None;
+    for step in &mut results.steps {
+        step.shards.clear();
+        if let Some(usage) = &mut step.usage {
+            for thread in &mut usage.threads {
+                thread.role = ThreadRole::Other;
+            }
+        }
+    }
+    results
+}
+
 fn machine() -> Machine {
     let nic = |name: &str, driver: &str, mtu, speed_mbps, udp_segmentation| Nic {
         name: name.into(),

@@ -10,6 +10,7 @@
 //! r  packets per second per subscriber       k  other CPU per second per subscriber
 //! ```
 //!
+//! Under a CPU quota, u is the share of the quota in use, taken to hold for a whole CPU.
 //! A server without shards uses all its CPUs for everything: S = v, and c is all its CPU.
 //! A room that spans shards pays `l` more for each published packet and shard it reaches, so
 //! that for one big room S · u becomes S · (u − p · l), with p packets published per second.
@@ -28,8 +29,9 @@ pub struct Costs {
     pub has_shards: bool,
     /// CPU of shards, or of all if it has none, per forwarded packet.
     pub shard_us_per_packet: f64,
-    /// Share of a shard's CPU in use at the knee.
+    /// Share of it that is in use at the knee, of what `share_of` says.
     pub shard_share: f64,
+    pub share_of: ShareOf,
     /// CPU of everything but shards, per subscriber and second.
     pub control_us_per_subscriber: f64,
     /// CPU per packet received over a lane, if the run shows it.
@@ -48,6 +50,17 @@ pub struct Costs {
     pub is_knee_known: bool,
     /// The step they were measured at.
     pub step: usize,
+}
+
+/// What a share of CPU is a share of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ShareOf {
+    /// The busiest shard's CPU.
+    Shard,
+    /// All CPUs the server may use, for it has no shards.
+    AllCpus,
+    /// The quota its control group has, which a shard with a CPU of its own would not have.
+    Quota,
 }
 
 /// Which part of a machine is used up first.
@@ -90,16 +103,21 @@ impl Costs {
         if step.delivered_pps() <= 0.0 || subscribers <= 0.0 || forwarding_cpus <= 0.0 {
             return None;
         }
-        let share = if has_shards {
+        let available = results.server.cpus_available(&results.machine);
+        let (share, share_of) = match results.server.cpu_quota {
+            Some(_) => (step.server_cpus()? / available, ShareOf::Quota),
+            None if !has_shards => (forwarding_cpus / available, ShareOf::AllCpus),
             // The busiest shard breaks first, whatever the others do.
-            knee.shard_cpu.or_else(|| step.busiest_shard_cpu())?
-        } else {
-            forwarding_cpus / available_cpus(results)
+            None => {
+                let cpu = knee.shard_cpu.or_else(|| step.busiest_shard_cpu())?;
+                (cpu, ShareOf::Shard)
+            }
         };
         Some(Costs {
             has_shards,
             shard_us_per_packet: 1e6 * forwarding_cpus / step.delivered_pps(),
             shard_share: share.clamp(0.0, 1.0),
+            share_of,
             control_us_per_subscriber: if has_shards {
                 1e6 * step.control_cpus()? / subscribers
             } else {
@@ -205,16 +223,6 @@ fn reference_step(results: &Results) -> Option<usize> {
             step.phase != Phase::Overload && step.is_conclusive() && results.slo.is_met(step)
         })
         .max_by_key(|index| results.steps[*index].offered.subscribers)
-}
-
-/// CPUs the server may use at once.
-fn available_cpus(results: &Results) -> f64 {
-    let cpus = results.server.cpus.as_ref().map(Vec::len);
-    let whole = cpus.unwrap_or(results.machine.vcpus as usize).max(1) as f64;
-    results
-        .server
-        .cpu_quota
-        .map_or(whole, |quota| quota.min(whole))
 }
 
 /// Fits each shard's CPU per second by `a + b · forwarded + c · received over lanes`, and gives

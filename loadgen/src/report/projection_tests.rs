@@ -150,6 +150,16 @@ fn a_server_without_shards_uses_every_cpu_alike() {
 }
 
 #[test]
+fn under_a_quota_its_share_counts() {
+    let mut results = results();
+    results.server.cpu_quota = Some(0.6);
+    let costs = Costs::of(&results, &Knee::of(&results).unwrap()).unwrap();
+    assert_eq!(costs.share_of, ShareOf::Quota);
+    // 0.08 CPUs of shard and 0.4 of control.
+    assert!(close(costs.shard_share, 0.8), "{costs:?}");
+}
+
+#[test]
 fn without_cpu_there_is_no_projection() {
     let mut results = results();
     for step in &mut results.steps {

@@ -157,7 +157,7 @@ const COLUMNS: &[(&str, Cell)] = &[
     ("slo_met", |r, s| r.slo.is_met(s).to_string()),
     ("bottleneck", |r, s| match r.slo.is_met(s) {
         true => String::new(),
-        false => Bottleneck::of(s, r.machine.memory_bytes).to_string(),
+        false => Bottleneck::of(s, &r.server, &r.machine).to_string(),
     }),
 ];
 

@@ -1,6 +1,6 @@
 //! Whether a step met the SLO, and what broke first if it did not.
 
-use super::model::{Slo, Step};
+use super::model::{Machine, Server, Slo, Step, ThreadRole};
 use std::fmt;
 
 /// A thread this busy has no time left: below it, queues still drain between two bursts.
@@ -34,6 +34,8 @@ pub enum Bottleneck {
     Generator,
     ShardCpu,
     ControlCpu,
+    /// All CPU the server may use.
+    Cpu,
     /// Datagrams dropped at the server's sockets, or its sends refused.
     Socket,
     /// A queue between shards overflowed.
@@ -80,7 +82,7 @@ impl Slo {
 impl Bottleneck {
     /// What a step ran into, by its readings. Meaningful for a step that broke the SLO: of the
     /// causes that apply, the one that makes the others follow comes first.
-    pub fn of(step: &Step, memory_bytes: u64) -> Bottleneck {
+    pub fn of(step: &Step, server: &Server, machine: &Machine) -> Bottleneck {
         if !step.is_conclusive() {
             return Bottleneck::Generator;
         }
@@ -101,17 +103,20 @@ impl Bottleneck {
             return Bottleneck::Socket;
         }
         // Nine tenths: what is left belongs to the kernel's socket buffers.
-        if usage.is_some_and(|usage| memory_bytes > 0 && usage.rss_bytes > memory_bytes / 10 * 9) {
+        let memory_max = machine.memory_bytes / 10 * 9;
+        if usage.is_some_and(|usage| memory_max > 0 && usage.rss_bytes > memory_max) {
             return Bottleneck::Memory;
         }
-        let is_control_full = usage.is_some_and(|usage| {
-            usage.threads.iter().any(|thread| {
-                !matches!(thread.role, super::model::ThreadRole::Shard(_))
-                    && thread.cpu_s >= CPU_SHARE_FULL * step.measured_s
-            })
-        });
-        if is_control_full {
-            return Bottleneck::ControlCpu;
+        if step.server_cpus() >= Some(CPU_SHARE_FULL * server.cpus_available(machine)) {
+            return Bottleneck::Cpu;
+        }
+        let full_s = CPU_SHARE_FULL * step.measured_s;
+        let full = usage.and_then(|usage| usage.threads.iter().find(|t| t.cpu_s >= full_s));
+        if let Some(thread) = full {
+            return match thread.role {
+                ThreadRole::Control => Bottleneck::ControlCpu,
+                ThreadRole::Shard(_) | ThreadRole::Other => Bottleneck::Cpu,
+            };
         }
         Bottleneck::Unknown
     }
@@ -123,6 +128,7 @@ impl fmt::Display for Bottleneck {
             Bottleneck::Generator => "the generator",
             Bottleneck::ShardCpu => "CPU of a shard",
             Bottleneck::ControlCpu => "CPU of the control plane",
+            Bottleneck::Cpu => "its CPU",
             Bottleneck::Socket => "a full socket",
             Bottleneck::Lane => "a lane between shards",
             Bottleneck::Memory => "memory",
@@ -134,7 +140,7 @@ impl fmt::Display for Bottleneck {
 #[cfg(test)]
 mod tests {
     use super::super::latency::Latency;
-    use super::super::model::{ServerUsage, ShardCounters, ThreadCpu, ThreadRole};
+    use super::super::model::{ServerUsage, ShardCounters, ThreadCpu};
     use super::*;
 
     fn passing() -> Step {
@@ -160,6 +166,16 @@ mod tests {
             ..ServerUsage::default()
         });
         step
+    }
+
+    /// On a machine of eight CPUs and a thousand bytes.
+    fn of(step: &Step) -> Bottleneck {
+        let machine = Machine {
+            vcpus: 8,
+            memory_bytes: 1_000,
+            ..Machine::default()
+        };
+        Bottleneck::of(step, &Server::default(), &machine)
     }
 
     #[test]
@@ -200,31 +216,45 @@ mod tests {
     #[test]
     fn readings_name_the_bottleneck() {
         let shard = busy(ThreadRole::Shard(0), 9.6);
-        assert_eq!(Bottleneck::of(&shard, 0), Bottleneck::ShardCpu);
+        assert_eq!(of(&shard), Bottleneck::ShardCpu);
         let control = busy(ThreadRole::Control, 9.6);
-        assert_eq!(Bottleneck::of(&control, 0), Bottleneck::ControlCpu);
+        assert_eq!(of(&control), Bottleneck::ControlCpu);
 
         let mut socket = busy(ThreadRole::Shard(0), 6.0);
         socket.usage.as_mut().unwrap().socket_drops = Some(3);
-        assert_eq!(Bottleneck::of(&socket, 0), Bottleneck::Socket);
+        assert_eq!(of(&socket), Bottleneck::Socket);
 
         let mut lane = busy(ThreadRole::Shard(0), 6.0);
         lane.shards = vec![ShardCounters {
             lane_drops: Some(1),
             ..ShardCounters::default()
         }];
-        assert_eq!(Bottleneck::of(&lane, 0), Bottleneck::Lane);
+        assert_eq!(of(&lane), Bottleneck::Lane);
 
         let mut memory = passing();
         memory.usage.as_mut().unwrap().rss_bytes = 950;
-        assert_eq!(Bottleneck::of(&memory, 1_000), Bottleneck::Memory);
-        assert_eq!(Bottleneck::of(&passing(), 1_000), Bottleneck::Unknown);
+        assert_eq!(of(&memory), Bottleneck::Memory);
+        assert_eq!(of(&passing()), Bottleneck::Unknown);
+    }
+
+    #[test]
+    fn a_used_up_quota_is_the_servers_cpu() {
+        let mut step = busy(ThreadRole::Other, 2.9);
+        step.usage.as_mut().unwrap().cpu_user_s = 2.9;
+        let limited = Server {
+            cpu_quota: Some(0.3),
+            ..Server::default()
+        };
+        let machine = Machine::default();
+        assert_eq!(Bottleneck::of(&step, &limited, &machine), Bottleneck::Cpu);
+        assert_eq!(of(&step), Bottleneck::Unknown);
+        assert_eq!(of(&busy(ThreadRole::Other, 9.6)), Bottleneck::Cpu);
     }
 
     #[test]
     fn a_limited_generator_explains_everything() {
         let mut step = busy(ThreadRole::Shard(0), 9.9);
         step.generator.limited_by = Some("own CPU".into());
-        assert_eq!(Bottleneck::of(&step, 0), Bottleneck::Generator);
+        assert_eq!(of(&step), Bottleneck::Generator);
     }
 }

@@ -5,7 +5,7 @@ use super::markup::Markup;
 use super::mix;
 use super::table::Table;
 use super::view::{View, rounded_down};
-use crate::report::projection::{CONTROL_SHARE_MAX, Costs, LimitedBy, Projection};
+use crate::report::projection::{CONTROL_SHARE_MAX, Costs, LimitedBy, Projection, ShareOf};
 
 const SIZES_VCPUS: [u32; 3] = [2, 4, 8];
 
@@ -120,73 +120,71 @@ fn draw_size(out: &mut Markup, view: &View<'_>, size: &Projection, part: f64) {
 
 /// The model in words and numbers: a reader must be able to redo the sum.
 fn formula(out: &mut Markup, view: &View<'_>, costs: &Costs) {
+    let noun = view.noun();
+    let formula = if costs.has_shards {
+        format!("{noun} = min( S · u / (r · c),  {CONTROL_SHARE_MAX} · (v − S) / k )")
+    } else {
+        format!("{noun} = v · u / (r · c)")
+    };
     out.raw("<div class=\"formula\">\n");
-    out.element(
-        "code",
-        &[],
-        format_args!(
-            "{} = min( S · u ∕ (r · c),  {CONTROL_SHARE_MAX} · (v − S) ∕ k )",
-            view.noun()
+    out.element("code", &[], formula);
+    out.raw("<dl>");
+    for (name, meaning) in terms(costs) {
+        out.element("dt", &[], name);
+        out.element("dd", &[], meaning);
+    }
+    out.raw("</dl>\n</div>\n");
+}
+
+fn terms(costs: &Costs) -> Vec<(&'static str, String)> {
+    let share_of = match costs.share_of {
+        ShareOf::Shard => "share of a shard's CPU in use",
+        ShareOf::AllCpus => "share of the server's CPUs in use",
+        ShareOf::Quota => "share of its CPU quota in use, taken to hold for whole CPUs,",
+    };
+    let knee = match (costs.is_knee_known, costs.share_of) {
+        (false, _) => {
+            "at the highest load; the knee was not reached, so that projections are lower bounds"
+        }
+        (true, ShareOf::Shard) => "at the knee",
+        (true, ShareOf::AllCpus | ShareOf::Quota) => "at the highest load that held",
+    };
+    let price = micros(costs.shard_us_per_packet);
+    let rate = format::digits(costs.packets_per_subscriber_s);
+    let mut terms = vec![
+        ("v", "vCPUs of the machine".to_string()),
+        (
+            "u",
+            format!("{}, {share_of} {knee}", format::percent(costs.shard_share)),
         ),
-    );
+        ("r", format!("{rate} packets/s to each of them")),
+    ];
+    if !costs.has_shards {
+        terms.push((
+            "c",
+            format!("{price}, CPU of the whole server per forwarded packet"),
+        ));
+        return terms;
+    }
     let lane = match costs.lane_us_per_packet {
         Some(us) => format!(
-            "{}; one big room gets S · (u − p · l) ∕ (r · c)",
+            "{}; one big room gets S · (u − p · l) / (r · c)",
             micros(us)
         ),
         None if costs.has_lanes => "not told apart by this run, so contained in c".into(),
         None => "not shown by this run: rooms are taken to stay on one shard".into(),
     };
-    let shards = if costs.has_shards {
-        "shards: v − 1, at least one"
-    } else {
-        "all v: this server has no shards, and c is all its CPU"
-    };
-    let knee = if costs.is_knee_known {
-        "share of a shard's CPU in use at the knee"
-    } else {
-        "share of a shard's CPU in use at the highest load; the knee was not reached, so that \
-         projections are lower bounds"
-    };
-    let terms = [
-        ("v", "vCPUs of the machine".to_string()),
-        ("S", shards.into()),
-        (
-            "u",
-            format!("{}, {knee}", format::percent(costs.shard_share)),
-        ),
-        (
-            "c",
-            format!(
-                "{}, CPU per forwarded packet",
-                micros(costs.shard_us_per_packet)
-            ),
-        ),
-        (
-            "r",
-            format!(
-                "{} packets/s to each of them",
-                format::digits(costs.packets_per_subscriber_s)
-            ),
-        ),
-        (
-            "k",
-            format!(
-                "{} of other CPU per second for each",
-                micros(costs.control_us_per_subscriber)
-            ),
-        ),
+    let control = micros(costs.control_us_per_subscriber);
+    terms.extend([
+        ("S", "shards: v − 1, at least one".into()),
+        ("c", format!("{price}, CPU of a shard per forwarded packet")),
+        ("k", format!("{control} of other CPU per second for each")),
         (
             "l",
             format!("CPU per published packet and further shard (lane): {lane}"),
         ),
-    ];
-    out.raw("<dl>");
-    for (name, meaning) in terms {
-        out.element("dt", &[], name);
-        out.element("dd", &[], meaning);
-    }
-    out.raw("</dl>\n</div>\n");
+    ]);
+    terms
 }
 
 fn micros(us: f64) -> String {

@@ -14,6 +14,8 @@ const HEIGHT_PX: f64 = 170.0;
 /// A cost over the number of subscribers.
 struct Cost {
     title: &'static str,
+    /// The title within a sentence.
+    missing: &'static str,
     remark: &'static str,
     unit: &'static str,
     label: fn(f64) -> String,
@@ -25,7 +27,7 @@ pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
     let mut missing = Vec::new();
     for cost in &COSTS {
         if !draw_cost(out, view, cost) {
-            missing.push(cost.title.to_lowercase());
+            missing.push(cost.missing);
         }
     }
     joins(out, view);
@@ -44,6 +46,7 @@ pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
 const COSTS: [Cost; 5] = [
     Cost {
         title: "Packets per CPU second",
+        missing: "packets per CPU second",
         remark: "Delivered packets for each second of CPU the whole server used.",
         unit: "packets per CPU second",
         label: format::short,
@@ -51,6 +54,7 @@ const COSTS: [Cost; 5] = [
     },
     Cost {
         title: "Mean train",
+        missing: "mean train",
         remark: "Datagrams to one destination that left as one message (GSO). Trains grow by \
                  themselves as load rises.",
         unit: "datagrams per message",
@@ -59,6 +63,7 @@ const COSTS: [Cost; 5] = [
     },
     Cost {
         title: "System calls per packet",
+        missing: "system calls per packet",
         remark: "All system calls of the shards, for each packet they forwarded.",
         unit: "system calls per packet",
         label: format::digits,
@@ -66,6 +71,7 @@ const COSTS: [Cost; 5] = [
     },
     Cost {
         title: "Wake-ups per second",
+        missing: "wake-ups per second",
         remark: "Passes of the shards' loops.",
         unit: "passes per second",
         label: format::short,
@@ -76,6 +82,7 @@ const COSTS: [Cost; 5] = [
     },
     Cost {
         title: "Memory per subscriber",
+        missing: "memory per subscriber",
         remark: "Growth of resident memory since the first client, for each subscriber.",
         unit: "bytes of memory",
         label: format::bytes,

@@ -75,6 +75,8 @@ pub(super) fn percent(share: f64) -> String {
         return UNKNOWN.into();
     } else if percent == 0.0 {
         "0".into()
+    } else if percent >= 999.5 {
+        count(percent)
     } else if percent >= 9.95 {
         format!("{percent:.0}")
     } else if percent >= 0.995 {
@@ -94,7 +96,7 @@ pub(super) fn seconds(value: f64) -> String {
         UNKNOWN.into()
     } else if value >= 60.0 && value.round() % 60.0 == 0.0 {
         format!("{}{THIN}min", count(value / 60.0))
-    } else if value >= 100.0 {
+    } else if value >= 60.0 {
         let whole = value.round();
         format!(
             "{}{THIN}min {}{THIN}s",
@@ -176,6 +178,7 @@ mod tests {
             (percent(0.0), "0 %"),
             (percent(0.0123), "1.2 %"),
             (percent(0.00924), "0.92 %"),
+            (percent(17.08), "1,708 %"),
             (seconds(135.0), "2 min 15 s"),
             (seconds(120.0), "2 min"),
             (seconds(30.0), "30 s"),

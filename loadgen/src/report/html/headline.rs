@@ -127,9 +127,17 @@ fn banners(out: &mut Markup, view: &View<'_>) {
 }
 
 fn tiles(out: &mut Markup, view: &View<'_>) {
-    let at_70 = view.at_share(0.7).or_else(|| view.steps.last().copied());
+    let at_70 = view.at_share(0.7);
+    let timed = at_70.or_else(|| view.highest_held());
+    let (p50_name, p99_name) = match at_70 {
+        Some(_) => ("Latency at 70 % load, p50", "Latency at 70 % load, p99"),
+        None => (
+            "Latency at the highest load, p50",
+            "Latency at the highest load, p99",
+        ),
+    };
     let p = |percentile| {
-        let ns = at_70.and_then(|step| step.latency.percentile_ns(percentile));
+        let ns = timed.and_then(|step| step.latency.percentile_ns(percentile));
         format::or_unknown(ns.map(|ns| ns as f64), format::duration_ns)
     };
     let costs = view.costs.as_ref();
@@ -155,16 +163,8 @@ fn tiles(out: &mut Markup, view: &View<'_>) {
             ),
             "everything included, kernel too",
         ),
-        (
-            "Latency at 70 % load, p50",
-            p(50.0),
-            "publisher to subscriber, one way",
-        ),
-        (
-            "Latency at 70 % load, p99",
-            p(99.0),
-            "the same, one packet in a hundred",
-        ),
+        (p50_name, p(50.0), "publisher to subscriber, one way"),
+        (p99_name, p(99.0), "the same, one packet in a hundred"),
         (
             "Memory per subscriber",
             format::or_unknown(

@@ -88,9 +88,13 @@ fn knee(out: &mut Markup, view: &View<'_>) {
     }
     Figure {
         title: "Latency, CPU and loss against load",
-        remark: "One-way latency from the publisher's send to the subscriber's receive. Left of \
-                 the knee every bound holds; the shaded side is overload. The dotted line is the \
-                 busiest thread that forwards nothing.",
+                remark: match view.mark() {
+            Some(_) => {
+                "One-way latency from the publisher's send to the subscriber's receive. Left of the \
+                 knee every bound holds; the shaded side is overload."
+            }
+            None => "One-way latency from the publisher's send to the subscriber's receive.",
+        },
         body: chart.draw(&FULL),
         table: Some(table),
     }
@@ -141,7 +145,7 @@ fn cpu_panel(view: &View<'_>) -> Option<Panel> {
         return Some(panel);
     }
     let axis = Axis::from_zero(1.0, 4, format::percent);
-    let mut panel = Panel::new("CPU of each shard", axis, 130.0);
+    let mut panel = Panel::new("CPU of each shard; dotted: any other thread", axis, 130.0);
     for shard in 0..shards {
         let name = if shards > 4 {
             format!("s{shard}")

@@ -14,7 +14,7 @@ pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
     facts(out, "Machine", machine(view));
     facts(out, "Server", server(view));
     facts(out, "Run", run(view));
-    out.raw("</div>\n</figure>\n<figure>\n<figcaption><h3>Every step</h3></figcaption>\n");
+    out.raw("</div>\n</figure>\n<figure class=\"steps\">\n<figcaption><h3>Every step</h3></figcaption>\n");
     out.append(steps(view).open());
     out.raw("\n</figure>\n</section>\n");
 }
@@ -183,7 +183,6 @@ fn steps(view: &View<'_>) -> Table {
             "step",
             "verdict",
             "rooms",
-            "publishers",
             "subscribers",
             "held",
             "p50",
@@ -196,8 +195,8 @@ fn steps(view: &View<'_>) -> Table {
             "forged",
             "resent",
             "freezes",
-            "joins failed",
-            "generator CPU",
+            "failed joins",
+            "generator",
         ],
     );
     for (index, step) in view.results.steps.iter().enumerate() {
@@ -221,7 +220,7 @@ fn row(view: &View<'_>, index: usize, step: &Step) -> Vec<String> {
     };
     let generator =
         step.generator.cpu_s / (step.measured_s * f64::from(step.generator.cpus.max(1)));
-    let verdict = match Bottleneck::of(step, view.results.machine.memory_bytes) {
+    let verdict = match Bottleneck::of(step, &view.results.server, &view.results.machine) {
         Bottleneck::Generator => "generator-limited".into(),
         _ if view.results.slo.is_met(step) => "met".into(),
         bottleneck => format!("broken: {bottleneck}"),
@@ -231,7 +230,6 @@ fn row(view: &View<'_>, index: usize, step: &Step) -> Vec<String> {
         format!("{}. {phase}", index + 1),
         verdict,
         count(offered.rooms.into()),
-        count(offered.publishers.into()),
         count(offered.subscribers.into()),
         format::seconds(step.measured_s),
         latency(50.0),

@@ -3,7 +3,7 @@
 use super::format;
 use super::markup::Markup;
 use crate::report::calculator::{
-    AudioRooms, Livestreams, Load, MachineSize, Meetings, Mix, Prices, Shares, TRAFFIC,
+    AudioRooms, Livestreams, Load, MachineSize, Meetings, Mix, Prices, TRAFFIC,
 };
 
 /// The mix and the machine the calculator starts with.
@@ -106,7 +106,7 @@ pub(super) fn draw(out: &mut Markup, prices: &Prices) {
     }
     out.raw("</form>\n");
     let load = Load::of(&MIX, prices, &TRAFFIC);
-    draw_outcome(out, &load, &load.shares(&MACHINE, prices));
+    draw_outcome(out, prices, &load);
     out.raw("</figure>\n");
 }
 
@@ -133,7 +133,8 @@ fn draw_inputs(out: &mut Markup, name: &'static str, inputs: &[Input]) {
 }
 
 /// What the page's script replaces as numbers change; complete without it.
-fn draw_outcome(out: &mut Markup, load: &Load, shares: &Shares) {
+fn draw_outcome(out: &mut Markup, prices: &Prices, load: &Load) {
+    let shares = load.shares(&MACHINE, prices);
     let fits = shares.worst <= 1.0;
     let verdict = if fits { "Fits." } else { "Does not fit." };
     let class = if fits { "outcome fits" } else { "outcome full" };
@@ -157,14 +158,35 @@ fn draw_outcome(out: &mut Markup, load: &Load, shares: &Shares) {
     out.element("span", &[("id", &"summary")], summary);
     out.close("p");
     let meters = [
-        ("forwarding, all shards", "shard", shares.shard),
-        ("biggest room, on its shard", "room", shares.room),
-        ("control plane", "control", shares.control),
-        ("memory", "memory", shares.memory),
-        ("network link", "link", shares.link),
+        (
+            prices.has_shards,
+            "forwarding, all shards",
+            "shard",
+            shares.shard,
+        ),
+        (!prices.has_shards, "CPU", "shard", shares.shard),
+        (
+            prices.is_room_on_one_shard,
+            "biggest room, on its shard",
+            "room",
+            shares.room,
+        ),
+        (
+            prices.has_shards,
+            "control plane",
+            "control",
+            shares.control,
+        ),
+        (
+            prices.bytes_per_subscriber > 0.0,
+            "memory",
+            "memory",
+            shares.memory,
+        ),
+        (true, "network link", "link", shares.link),
     ];
     out.raw("<dl class=\"meters\">\n");
-    for (label, id, share) in meters {
+    for (_, label, id, share) in meters.into_iter().filter(|(is_known, ..)| *is_known) {
         let class = if share == shares.worst { "worst" } else { "" };
         out.open("div", &[("class", &class), ("data-share", &id)]);
         out.element("dt", &[], label);

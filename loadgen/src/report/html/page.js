@@ -33,7 +33,7 @@ addEventListener('beforeprint', () => {
   };
   const percent = (share) => {
     const value = 100 * share;
-    return (value === 0 ? '0' : value >= 9.95 ? value.toFixed(0) : value >= 0.995 ? value.toFixed(1)
+    return (value === 0 ? '0' : value >= 999.5 ? count(value) : value >= 9.95 ? value.toFixed(0) : value >= 0.995 ? value.toFixed(1)
       : value >= 0.0995 ? value.toFixed(2).replace(/0+$/, '')
       : value >= 0.0005 ? value.toFixed(3).replace(/0+$/, '') : '< 0.001') + thin + '%';
   };

@@ -24,10 +24,14 @@ struct Curve<'a> {
 }
 
 pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
+    // Without a knee there are no shares of it, only the highest load that held.
+    let is_known = view.at_share(0.95).or(view.at_share(0.7)).is_some();
+    let highest = view.highest_held().filter(|_| !is_known);
     let curves: Vec<Curve<'_>> = [
         ("idle", "c1", view.idle()),
         ("70 %", "c0", view.at_share(0.7)),
         ("95 %", "c2", view.at_share(0.95)),
+        ("highest", "c2", highest),
     ]
     .into_iter()
     .filter_map(|(name, class, step)| {
@@ -70,8 +74,7 @@ fn chart(view: &View<'_>, curves: &[Curve<'_>]) -> Chart {
     let places = std::iter::once(MEDIAN).chain((1..=end as u32).map(f64::from));
     let ticks = places.map(|place| (place, nines_name(place))).collect();
     Chart {
-        description: "Latency by percentile for an idle server, at 70 and at 95 % of the knee"
-            .into(),
+        description: "Latency by percentile, for an idle server and under load".into(),
         x: Axis::with_ticks(MEDIAN, end, ticks),
         x_label: "of packets".into(),
         panels: vec![panel],

@@ -44,6 +44,7 @@ fn assert_entities(text: &str) {
 fn the_page_is_well_formed() {
     assert_well_formed(&render(&fixture::livestream()));
     assert_well_formed(&render(&fixture::foreign()));
+    assert_well_formed(&render(&fixture::whole()));
 }
 
 #[test]
@@ -134,7 +135,7 @@ fn every_figure_of_the_issue_is_there_with_its_table() {
 #[test]
 fn what_is_unknown_is_said() {
     let page = render(&fixture::foreign());
-    assert!(page.contains("Not known for this server: packets per cpu second, mean train"));
+    assert!(page.contains("Not known for this server: packets per CPU second, mean train"));
     assert!(page.contains("Other machine sizes are projected from the server"));
     assert!(page.contains("The generator was the limit in 1 of 4 steps"));
     assert!(page.contains("The run was ended early"));
@@ -152,6 +153,7 @@ fn examples_are_written_where_wanted() {
     for (name, results) in [
         ("livestream", fixture::livestream()),
         ("foreign", fixture::foreign()),
+        ("whole", fixture::whole()),
     ] {
         std::fs::write(directory.join(format!("{name}.html")), render(&results)).unwrap();
         let json = results.to_json().unwrap();

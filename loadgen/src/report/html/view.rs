@@ -98,10 +98,21 @@ impl<'a> View<'a> {
         if let Some(held) = self.steps.iter().find(is_held) {
             return Some(held);
         }
-        let wanted = share * self.knee.as_ref()?.subscribers;
+        // A share of a bound that is not known would be a guess.
+        let knee = self
+            .knee
+            .as_ref()
+            .filter(|knee| knee.bound == Bound::Between)?;
+        let wanted = share * knee.subscribers;
         let far = |step: &&&Step| (f64::from(step.offered.subscribers) - wanted).abs();
         let nearest = self.steps.iter().min_by(|a, b| far(a).total_cmp(&far(b)))?;
-        (far(&nearest) <= 0.1 * wanted).then_some(*nearest)
+        (far(&nearest) <= 0.05 * wanted).then_some(*nearest)
+    }
+
+    /// The passing step with the highest load.
+    pub(super) fn highest_held(&self) -> Option<&'a Step> {
+        let held = |step: &&&Step| self.results.slo.is_met(step);
+        self.steps.iter().rev().find(held).copied()
     }
 
     /// The server's name and version.
