@@ -59,7 +59,8 @@ export async function makeNamespace(family) {
 
 /// Starts a browser inside, for pages of `site`. Chromium is driven through a pipe, which knows no network. Firefox
 /// listens on loopback inside and insists on being called by that name: two relays bring the port
-/// to our loopback, under the same number.
+/// to our loopback, under the same number. Between them is a Unix socket, which needs no network either:
+/// cells cut that.
 export async function startBrowserInside(space, browser, site) {
   const path = join(space.folder, browser);
   await writeFile(path, `#!/bin/sh\nexec ip netns exec ${space.name} ${PATHS[browser]} "$@"\n`);
@@ -72,7 +73,7 @@ export async function startBrowserInside(space, browser, site) {
   }
   const debuggingPort = await freeTcpPort();
   const far = await startRelayInside(space, debuggingPort);
-  const near = await startRelay({ host: space.inside, port: debuggingPort, listen: debuggingPort });
+  const near = await startRelay({ path: relayPath(space), listen: debuggingPort });
   const close = async () => {
     far.kill();
     await near.close();
@@ -86,6 +87,8 @@ export async function startBrowserInside(space, browser, site) {
   }
 }
 
+const relayPath = (space) => join(space.folder, 'debugging');
+
 async function startRelayInside(space, port) {
   const script = `const net = require('net');
     net.createServer((near) => {
@@ -93,7 +96,7 @@ async function startRelayInside(space, port) {
       near.pipe(far).pipe(near);
       near.on('error', () => far.destroy());
       far.on('error', () => near.destroy());
-    }).listen(${port}, '${space.inside}', () => console.log('listening'));`;
+    }).listen('${relayPath(space)}', () => console.log('listening'));`;
   const relay = spawn('ip', ['netns', 'exec', space.name, process.execPath, '-e', script],
     { stdio: ['ignore', 'pipe', 'inherit'] });
   await new Promise((resolve, reject) => {

@@ -2,11 +2,12 @@
 // WebSocket close, no goodbye.
 import { connect, createServer } from 'node:net';
 
-/// Relays to `port` of `host`, from port `listen` of loopback. `url` is where pages connect instead.
-export async function startRelay({ host, port, listen = 0 }) {
+/// Relays to `port` of `host`, or to the Unix socket `path`, from port `listen` of loopback. `url` is where
+/// pages connect instead.
+export async function startRelay({ host, port, path, listen = 0 }) {
   const pairs = new Set();
   const server = createServer((near) => {
-    const far = connect(port, host);
+    const far = connect(path ? { path } : { host, port });
     const pair = [near, far];
     pairs.add(pair);
     for (const [from, to] of [pair, [far, near]]) {

@@ -46,7 +46,7 @@ export async function startServer({ config = '', bind = [], host = '127.0.0.1' }
   const body = `port: ${port}\nrtc:\n  udp_port: ${udpPort}\n  tcp_port: ${tcpPort}\n`
     + `keys:\n  ${KEY}: ${SECRET}\n${config}`;
   const at = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-  const server = { url: `ws://${at}`, http: `http://${at}`, host, port, log: [] };
+  const server = { url: `ws://${at}`, http: `http://${at}`, host, port, udpPort, log: [] };
   const start = async () => {
     Object.assign(server, run(bind.flatMap((address) => ['--bind', address]), body, server.log));
     await answering(server);

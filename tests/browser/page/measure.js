@@ -46,6 +46,7 @@ async function inboundOf(receiver) {
   let found = null;
   (await receiver.getStats()).forEach((stats) => { if (stats.type === 'inbound-rtp') found = stats; });
   return found && {
+    ssrc: found.ssrc,
     framesDecoded: found.framesDecoded ?? 0,
     framesReceived: found.framesReceived ?? 0,
     keyFramesDecoded: found.keyFramesDecoded ?? 0,
@@ -58,6 +59,10 @@ async function inboundOf(receiver) {
     bytesReceived: found.bytesReceived ?? 0,
     nackCount: found.nackCount ?? 0,
     pliCount: found.pliCount ?? 0,
+    retransmitted: found.retransmittedPacketsReceived ?? 0,
+    framesDropped: found.framesDropped ?? 0,
+    samples: found.totalSamplesReceived ?? 0,
+    concealed: (found.concealedSamples ?? 0) - (found.silentConcealedSamples ?? 0),
     codecId: found.codecId,
   };
 }
@@ -68,7 +73,7 @@ async function outboundOf(sender) {
   (await sender.getStats()).forEach((stats) => {
     if (stats.type !== 'outbound-rtp') return;
     encodings.push({
-      rid: stats.rid ?? '', active: stats.active ?? true, framesEncoded: stats.framesEncoded ?? 0,
+      rid: stats.rid ?? '', ssrc: stats.ssrc, active: stats.active ?? true, framesEncoded: stats.framesEncoded ?? 0,
       fps: stats.framesPerSecond ?? 0, width: stats.frameWidth ?? 0, bytesSent: stats.bytesSent ?? 0,
       limitedBy: stats.qualityLimitationReason ?? '',
     });

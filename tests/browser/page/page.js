@@ -118,6 +118,10 @@ window.t = {
   frameGap: (identity, source, since) =>
     longestGap(frameTimes[`${identity}/${source}`] ?? [], since, Date.now()),
 
+  // When the first frame of a remote video came in after then; null if none has.
+  frameAfter: (identity, source, since) =>
+    (frameTimes[`${identity}/${source}`] ?? []).find((time) => time > since) ?? null,
+
   // The longest time this page drew nothing: what no server is to blame for.
   drawGap: (since) => longestGap(drawn, since, Date.now()),
 
