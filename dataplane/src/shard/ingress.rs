@@ -41,10 +41,28 @@ impl Shard {
             .by_tuple(&tuple)
             .ok_or(DropReason::TupleUnvalidated)?;
         match class {
-            DatagramClass::Dtls => self.receive_dtls(now, transport, datagram.payload, tx),
-            DatagramClass::Rtp => self.receive_rtp(now, transport, datagram.payload, tx),
-            DatagramClass::Rtcp => self.receive_rtcp(now, transport, datagram.payload, tx),
-            DatagramClass::Stun => Ok(()),
+            DatagramClass::Dtls => self.receive_dtls(now, transport, datagram.payload, tx)?,
+            DatagramClass::Rtp => self.receive_rtp(now, transport, datagram.payload, tx)?,
+            DatagramClass::Rtcp => self.receive_rtcp(now, transport, datagram.payload, tx)?,
+            DatagramClass::Stun => {}
+        }
+        if class != DatagramClass::Dtls {
+            self.follow(transport, tuple);
+        }
+        Ok(())
+    }
+
+    /// Authentic media shows where the peer is.
+    fn follow(&mut self, slot: Slot, tuple: Tuple) {
+        let Some(transport) = self.transports.get_mut(slot) else {
+            return;
+        };
+        if transport.ice.follow(tuple) {
+            let transport = transport.id;
+            self.emit(Event::PairSelected {
+                transport,
+                pair: pair_of(tuple),
+            });
         }
     }
 
@@ -93,13 +111,9 @@ impl Shard {
         let transport_id = transport.id;
         let heard_again = std::mem::take(&mut transport.disconnected);
         if heard_again || outcome.selected_changed {
-            let pair = CandidatePair {
-                local: tuple.local,
-                remote: tuple.remote,
-            };
             self.emit(Event::PairSelected {
                 transport: transport_id,
-                pair,
+                pair: pair_of(tuple),
             });
         }
         self.arm_transport(slot);
@@ -318,5 +332,12 @@ impl Shard {
             self.timers
                 .arm(&mut group.armed, at, Reason::Group(group_slot));
         }
+    }
+}
+
+fn pair_of(tuple: Tuple) -> CandidatePair {
+    CandidatePair {
+        local: tuple.local,
+        remote: tuple.remote,
     }
 }

@@ -1,8 +1,11 @@
 //! Tuples come and go under a transport.
 
+use millrace_shared::drop::DropReason;
 use millrace_shared::ice::Tuple;
+use millrace_shared::ids::Ssrc;
 use millrace_shared::link::{CloseReason, Command, Event};
 use millrace_shared::time::Timestamp;
+use millrace_shared::wire::rtcp::RtcpWriter;
 
 use crate::forwarding::{assert_gapless, call, down_ssrc, send_frames};
 use crate::harness::media::Vp8Encoder;
@@ -59,6 +62,71 @@ fn what_leaves_follows_the_peer_to_its_new_address() {
     world.run_ms(40_000);
     assert_eq!(world.counts().tuples, 2);
     assert_eq!(world.closed(peer), None);
+}
+
+// A browser whose NAT chose another port: Firefox's consent checks (RFC 7675 §5.1) never nominate.
+#[test]
+fn what_leaves_follows_media_to_an_address_that_was_only_checked() {
+    let (mut world, publisher, subscribers) = call(1, 1);
+    let peer = subscribers[0];
+    let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
+    send_frames(&mut world, publisher, &mut encoders, true);
+    let before = world.peers[peer].tuple;
+    world.peers[peer].check_at = Timestamp::NEVER;
+    world.peers[peer].tuple.remote = remote(50);
+    let report = |writer: &mut RtcpWriter<'_>| writer.receiver_report(Ssrc(1), &[]).unwrap();
+    // Nobody has checked the new address yet.
+    world.send_rtcp(peer, report);
+    world.settle();
+    assert_eq!(world.dropped(DropReason::TupleUnvalidated), 1);
+    let check = world.peers[peer].check(false);
+    world.inject(peer, check);
+    world.settle();
+    // A check alone moves nothing: full agents check pairs that they do not use.
+    let heard = world.peers[peer].heard;
+    send_frames(&mut world, publisher, &mut encoders, false);
+    assert_eq!(world.peers[peer].heard, heard);
+    world.send_rtcp(peer, report);
+    world.settle();
+    world.events.clear();
+    let stray = world.stray;
+    for _ in 0..5 {
+        send_frames(&mut world, publisher, &mut encoders, false);
+    }
+    assert!(world.peers[peer].heard >= heard + 15);
+    assert_eq!(world.stray, stray);
+    // Media that comes late from the address it left does not move it back.
+    let late = world.peers[peer].rtcp_of(report);
+    world.inject_on(before, late);
+    send_frames(&mut world, publisher, &mut encoders, false);
+    assert_eq!(world.stray, stray);
+}
+
+// A peer that sends data alone has no media that shows its way.
+#[test]
+fn what_leaves_follows_checks_when_the_address_before_has_none() {
+    let (mut world, publisher, subscribers) = call(1, 1);
+    let peer = subscribers[0];
+    let transport = world.peers[peer].transport;
+    world.peers[peer].check_at = Timestamp::NEVER;
+    world.peers[peer].tuple.remote = remote(50);
+    for _ in 0..2 {
+        world.run_ms(4_900);
+        let check = world.peers[peer].check(false);
+        world.inject(peer, check);
+    }
+    world.events.clear();
+    world.run_ms(4_900);
+    let check = world.peers[peer].check(false);
+    world.inject(peer, check);
+    world.settle();
+    assert!(world.events.iter().any(
+        |event| matches!(event, Event::PairSelected { transport: it, .. } if *it == transport),
+    ));
+    let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
+    let stray = world.stray;
+    send_frames(&mut world, publisher, &mut encoders, true);
+    assert_eq!(world.stray, stray);
 }
 
 // RFC 7675 §5.1.

@@ -110,7 +110,8 @@ impl IceLite {
             .map(|credentials| credentials.ufrag)
     }
 
-    /// The pair that packets are sent on: nominated by the peer, or the first valid one before.
+    /// The pair that packets are sent on: nominated by the peer, or the first valid one before, or
+    /// the one to which its media has moved since.
     pub fn selected(&self) -> Option<Tuple> {
         self.selected
     }
@@ -169,11 +170,43 @@ impl IceLite {
             if current {
                 outcome.ended_ufrag = self.previous.take().map(|previous| previous.ufrag);
             }
-        } else if self.selected.is_none() {
-            self.selected = Some(tuple);
-            outcome.selected_changed = true;
+        } else if self.selected_is_abandoned(now) {
+            self.nominate(tuple, &mut outcome);
         }
         Ok(outcome)
+    }
+
+    /// Authentic media came on `tuple`. Where its check is the later one, the peer has left the
+    /// selected tuple: returns true, and that one is selected.
+    ///
+    /// RFC 8445 §8.1.1 leaves it to the peer to nominate again. Firefox does not when its NAT
+    /// chooses another port: its checks of consent (RFC 7675 §5.1) come from there without
+    /// USE-CANDIDATE, and everything we sent would go to nobody for 30 s.
+    pub fn follow(&mut self, tuple: Tuple) -> bool {
+        if self.selected == Some(tuple) {
+            return false;
+        }
+        let last_check = self.last_check_of(Some(tuple));
+        if last_check <= self.last_check_of(self.selected) {
+            return false;
+        }
+        let mut outcome = CheckOutcome::default();
+        self.nominate(tuple, &mut outcome);
+        outcome.selected_changed
+    }
+
+    fn last_check_of(&self, tuple: Option<Tuple>) -> Option<Timestamp> {
+        self.tuples
+            .iter()
+            .find(|valid| Some(valid.tuple) == tuple)
+            .map(|valid| valid.last_check)
+    }
+
+    /// No pair was chosen, or the peer checks others and not the one it chose: one that sends data
+    /// alone has no media to follow.
+    fn selected_is_abandoned(&self, now: Timestamp) -> bool {
+        self.last_check_of(self.selected)
+            .is_none_or(|last_check| now.since(last_check) >= DISCONNECTED_AFTER)
     }
 
     fn note_valid(&mut self, now: Timestamp, tuple: Tuple, outcome: &mut CheckOutcome) {

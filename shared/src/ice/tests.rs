@@ -82,6 +82,34 @@ fn the_first_valid_tuple_is_used_until_one_is_nominated() {
 }
 
 #[test]
+fn media_from_a_tuple_with_the_later_check_selects_it() {
+    let mut agent = agent();
+    receive(&mut agent, 1, 1000, &check(LOCAL, PWD, true)).unwrap();
+    assert!(!agent.follow(tuple(1000)));
+    assert!(!agent.follow(tuple(2000)), "nobody checked that one");
+    receive(&mut agent, 2, 2000, &check(LOCAL, PWD, false)).unwrap();
+    receive(&mut agent, 2, 1000, &check(LOCAL, PWD, true)).unwrap();
+    assert!(!agent.follow(tuple(2000)), "checks of both are as late");
+    receive(&mut agent, 3, 2000, &check(LOCAL, PWD, false)).unwrap();
+    assert_eq!(agent.selected(), Some(tuple(1000)));
+    assert!(agent.follow(tuple(2000)));
+    assert_eq!(agent.selected(), Some(tuple(2000)));
+    assert!(!agent.follow(tuple(1000)), "late media of before");
+    receive(&mut agent, 4, 1000, &check(LOCAL, PWD, true)).unwrap();
+    assert_eq!(agent.selected(), Some(tuple(1000)));
+}
+
+#[test]
+fn a_selected_tuple_without_checks_for_10_s_loses_to_one_that_has_them() {
+    let mut agent = agent();
+    receive(&mut agent, 0, 1000, &check(LOCAL, PWD, true)).unwrap();
+    receive(&mut agent, 9_999, 2000, &check(LOCAL, PWD, false)).unwrap();
+    assert_eq!(agent.selected(), Some(tuple(1000)));
+    receive(&mut agent, 10_000, 2000, &check(LOCAL, PWD, false)).unwrap();
+    assert_eq!(agent.selected(), Some(tuple(2000)));
+}
+
+#[test]
 fn a_restart_keeps_the_old_pair_until_a_new_one_is_nominated() {
     let mut agent = agent();
     receive(&mut agent, 1, 1000, &check(LOCAL, PWD, true)).unwrap();
