@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 const IMPAIR = join(dirname(fileURLToPath(import.meta.url)), 'impair.mjs');
 const RELAY_PORT = 4000;
 
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const ip = (...args) => execFileSync('ip', args, { stdio: ['ignore', 'pipe', 'pipe'] });
 
 let count = 0;
@@ -27,7 +28,7 @@ export async function makeLeg({ family = 4, mtu = 1500 } = {}) {
   const subnet = (process.pid + count) % 250;
   const address = (second, last) => (family === 4 ? `10.${second}.${subnet}.${last}` : `fd5a:${second}:${subnet}::${last}`);
   const leg = {
-    name: names.client, router: names.router, family, uplink,
+    name: names.client, router: names.router, family, uplink, link: 'eth0',
     bits: family === 4 ? 24 : 64,
     host: address(215, 1), far: [address(215, 2), address(215, 3)],
     gateway: address(214, 1), inside: address(214, 2), spare: address(214, 3),
@@ -66,17 +67,14 @@ function wire(leg, mtu) {
   for (const link of ['near', 'far']) ip('-n', router, 'link', 'set', link, 'up');
   const forwarding = leg.family === 4 ? '/proc/sys/net/ipv4/ip_forward' : '/proc/sys/net/ipv6/conf/all/forwarding';
   ip('netns', 'exec', router, 'sh', '-c', `echo 1 > ${forwarding}`);
-  ip('-n', name, ...add(leg, leg.inside), 'dev', 'eth0');
-  ip('-n', name, 'link', 'set', 'eth0', 'up');
-  ip('-n', name, ...defaultRoute(leg));
+  appear(leg);
   nft(router, `table inet leg {
     chain outage { type filter hook prerouting priority -300; }
     chain to_relay { type nat hook prerouting priority -100; }
+    chain long { type filter hook forward priority 0; meta l4proto udp meta length > 1280 counter; }
     chain translate { type nat hook postrouting priority 100; oifname "far" masquerade; }
   }`);
 }
-
-const defaultRoute = (leg) => ['route', 'replace', 'default', 'via', leg.gateway, 'dev', 'eth0'];
 
 function nft(space, rules) {
   execFileSync('ip', ['netns', 'exec', space, 'nft', '-f', '-'], { input: rules, stdio: ['pipe', 'pipe', 'pipe'] });
@@ -105,25 +103,38 @@ function controls(leg) {
         add rule inet leg resets meta l4proto tcp reject with tcp reset`);
       return () => nft(router, 'delete chain inet leg resets');
     },
-    /// The browser's address is another one from now on: the old one is gone at once.
-    changeAddress() {
-      [leg.inside, leg.spare] = [leg.spare, leg.inside];
-      ip('-n', name, 'addr', 'del', `${leg.spare}/${leg.bits}`, 'dev', 'eth0');
-      ip('-n', name, ...add(leg, leg.inside), 'dev', 'eth0');
-      ip('-n', name, ...defaultRoute(leg));
+    /// How many UDP packets longer than 1280 bytes came through the kernel. RFC 8200 §5: no link of
+    /// IPv6 is narrower than that.
+    longPackets() {
+      const listed = execFileSync('ip', ['netns', 'exec', router, 'nft', 'list', 'chain', 'inet', 'leg', 'long']);
+      return Number(String(listed).match(/counter packets (\d+)/)[1]);
     },
-    /// The browser's interface goes and another comes, with another address.
-    changeInterface() {
+    /// The browser's interface has no address for half a second, and then another one.
+    async changeAddress() {
+      [leg.inside, leg.spare] = [leg.spare, leg.inside];
+      ip('-n', name, 'addr', 'del', `${leg.spare}/${leg.bits}`, 'dev', leg.link);
+      await sleep(500);
+      appear(leg);
+    },
+    /// The browser's interface goes, and half a second later another comes, with another address.
+    async changeInterface() {
       ip('-n', router, 'link', 'del', 'near');
-      ip('-n', router, 'link', 'add', 'near', 'type', 'veth', 'peer', 'name', 'eth1', 'netns', name);
+      await sleep(500);
+      leg.link = 'eth1';
+      ip('-n', router, 'link', 'add', 'near', 'type', 'veth', 'peer', 'name', leg.link, 'netns', name);
       ip('-n', router, ...add(leg, leg.gateway), 'dev', 'near');
       ip('-n', router, 'link', 'set', 'near', 'up');
       [leg.inside, leg.spare] = [leg.spare, leg.inside];
-      ip('-n', name, ...add(leg, leg.inside), 'dev', 'eth1');
-      ip('-n', name, 'link', 'set', 'eth1', 'up');
-      ip('-n', name, 'route', 'replace', 'default', 'via', leg.gateway, 'dev', 'eth1');
+      appear(leg);
     },
   };
+}
+
+/// The route comes before the address: browsers try the network as soon as they see an address, once.
+function appear({ name, link, gateway, inside, ...leg }) {
+  ip('-n', name, 'link', 'set', link, 'up');
+  ip('-n', name, 'route', 'replace', 'default', 'via', gateway, 'dev', link, 'onlink');
+  ip('-n', name, ...add(leg, inside), 'dev', link);
 }
 
 async function startRelay(leg, options) {
