@@ -71,7 +71,6 @@ function wire(leg, mtu) {
   nft(router, `table inet leg {
     chain outage { type filter hook prerouting priority -300; }
     chain to_relay { type nat hook prerouting priority -100; }
-    chain long { type filter hook forward priority 0; meta l4proto udp meta length > 1280 counter; }
     chain translate { type nat hook postrouting priority 100; oifname "far" masquerade; }
   }`);
 }
@@ -103,11 +102,11 @@ function controls(leg) {
         add rule inet leg resets meta l4proto tcp reject with tcp reset`);
       return () => nft(router, 'delete chain inet leg resets');
     },
-    /// How many UDP packets longer than 1280 bytes came through the kernel. RFC 8200 §5: no link of
-    /// IPv6 is narrower than that.
-    longPackets() {
-      const listed = execFileSync('ip', ['netns', 'exec', router, 'nft', 'list', 'chain', 'inet', 'leg', 'long']);
-      return Number(String(listed).match(/counter packets (\d+)/)[1]);
+    /// How many packets the router refused or cut because the link to the browser is narrower than they are
+    /// long. What a browser itself sends too long (Firefox's ClientHello) its own kernel cuts.
+    tooLong() {
+      const counts = kernelCounts(router, leg.family);
+      return leg.family === 4 ? counts.FragFails + counts.FragCreates : counts.Icmp6OutPktTooBigs + counts.Ip6FragCreates;
     },
     /// The browser's interface has no address for half a second, and then another one.
     async changeAddress() {
@@ -135,6 +134,17 @@ function appear({ name, link, gateway, inside, ...leg }) {
   ip('-n', name, 'link', 'set', link, 'up');
   ip('-n', name, 'route', 'replace', 'default', 'via', gateway, 'dev', link, 'onlink');
   ip('-n', name, ...add(leg, inside), 'dev', link);
+}
+
+/// The kernel's IP counters of a namespace, by name.
+function kernelCounts(space, family) {
+  const read = (path) => String(execFileSync('ip', ['netns', 'exec', space, 'cat', path]));
+  if (family === 6) {
+    const pairs = read('/proc/net/snmp6').trim().split('\n').map((line) => line.split(/\s+/));
+    return Object.fromEntries(pairs.map(([key, value]) => [key, Number(value)]));
+  }
+  const [keys, values] = read('/proc/net/snmp').split('\n').filter((line) => line.startsWith('Ip:')).map((line) => line.split(' '));
+  return Object.fromEntries(keys.map((key, index) => [key, Number(values[index])]));
 }
 
 async function startRelay(leg, options) {
