@@ -106,7 +106,7 @@ function controls(leg) {
     /// long. What a browser itself sends too long (Firefox's ClientHello) its own kernel cuts.
     tooLong() {
       const counts = kernelCounts(router, leg.family);
-      return leg.family === 4 ? counts.FragFails + counts.FragCreates : counts.Icmp6OutPktTooBigs + counts.Ip6FragCreates;
+      return leg.family === 4 ? counts.FragFails + counts.FragCreates : counts.Icmp6OutPktTooBigs;
     },
     /// The browser's interface has no address for half a second, and then another one.
     async changeAddress() {
