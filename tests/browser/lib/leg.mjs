@@ -102,8 +102,8 @@ function controls(leg) {
         add rule inet leg resets meta l4proto tcp reject with tcp reset`);
       return () => nft(router, 'delete chain inet leg resets');
     },
-    /// How many packets the router refused or cut because the link to the browser is narrower than they are
-    /// long. What a browser itself sends too long (Firefox's ClientHello) its own kernel cuts.
+    /// How many packets the router refused or cut: longer than the link to the browser takes. What a
+    /// browser itself sends too long (Firefox's ClientHello) its own kernel cuts, and IPv6 routers never do.
     tooLong() {
       const counts = kernelCounts(router, leg.family);
       return leg.family === 4 ? counts.FragFails + counts.FragCreates : counts.Icmp6OutPktTooBigs;
