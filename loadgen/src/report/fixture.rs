@@ -97,6 +97,19 @@ pub(super) fn foreign() -> Results {
     results
 }
 
+/// A scenario with one load, and some loss.
+pub(super) fn single() -> Results {
+    let mut results = livestream();
+    results.steps.truncate(4);
+    results.steps.drain(..3);
+    results.steps[0].started_s = 0.0;
+    for (second, sample) in results.steps[0].series.iter_mut().enumerate() {
+        sample.at_s = second as f64;
+        sample.lost = if second == 11 { 37 } else { 0 };
+    }
+    results
+}
+
 /// A server whose threads do not say what they do.
 pub(super) fn whole() -> Results {
     let mut results = livestream();

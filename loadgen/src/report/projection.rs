@@ -22,6 +22,10 @@ use super::model::{Phase, Results, Step};
 /// clients of a node that restarted come back within seconds.
 pub const CONTROL_SHARE_MAX: f64 = 0.8;
 
+/// Share of a CPU taken to be usable when the knee is not known. What was measured at a lower
+/// load errs to the safe side: a busier shard sends longer trains and pays less for each packet.
+pub const SHARE_ASSUMED: f64 = 0.8;
+
 /// Costs of the server, measured at the highest load that passed.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Costs {
@@ -46,7 +50,7 @@ pub struct Costs {
     /// Packets published per second at that load, and in how many rooms.
     pub published_pps: f64,
     pub rooms: u32,
-    /// Whether the knee was found, so that `shard_share` is a limit and not just where we stopped.
+    /// Whether the knee was found, so that `shard_share` is measured and not assumed.
     pub is_knee_known: bool,
     /// The step they were measured at.
     pub step: usize,
@@ -116,7 +120,13 @@ impl Costs {
         Some(Costs {
             has_shards,
             shard_us_per_packet: 1e6 * forwarding_cpus / step.delivered_pps(),
-            shard_share: share.clamp(0.0, 1.0),
+            // A run that stopped short of the knee says what a packet costs, but not how much of a
+            // CPU may be used.
+            shard_share: if knee.bound == Bound::Between {
+                share.clamp(0.0, 1.0)
+            } else {
+                share.clamp(SHARE_ASSUMED, 1.0)
+            },
             share_of,
             control_us_per_subscriber: if has_shards {
                 1e6 * step.control_cpus()? / subscribers

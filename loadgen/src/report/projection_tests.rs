@@ -160,6 +160,15 @@ fn under_a_quota_its_share_counts() {
 }
 
 #[test]
+fn without_a_knee_a_share_is_assumed() {
+    let mut results = results();
+    results.steps.truncate(2);
+    let costs = Costs::of(&results, &Knee::of(&results).unwrap()).unwrap();
+    assert!(!costs.is_knee_known);
+    assert!(close(costs.shard_share, SHARE_ASSUMED));
+}
+
+#[test]
 fn without_cpu_there_is_no_projection() {
     let mut results = results();
     for step in &mut results.steps {

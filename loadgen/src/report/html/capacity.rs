@@ -143,9 +143,7 @@ fn terms(costs: &Costs) -> Vec<(&'static str, String)> {
         ShareOf::Quota => "share of its CPU quota in use, taken to hold for whole CPUs,",
     };
     let knee = match (costs.is_knee_known, costs.share_of) {
-        (false, _) => {
-            "at the highest load; the knee was not reached, so that projections are lower bounds"
-        }
+        (false, _) => "at most: assumed, for this run did not reach the knee",
         (true, ShareOf::Shard) => "at the knee",
         (true, ShareOf::AllCpus | ShareOf::Quota) => "at the highest load that held",
     };

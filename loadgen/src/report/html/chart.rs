@@ -231,13 +231,21 @@ impl Panel {
 
     /// Names beside the lines' ends, pushed apart where lines end close together.
     fn draw_names(&self, out: &mut Markup, frame: Frame, x: &Axis) {
+        // Close to the panel's edge names stand beside it, clear of the axis.
+        let beside = |end_x: f64| {
+            if frame.right - end_x < 40.0 {
+                frame.right
+            } else {
+                end_x
+            }
+        };
         let mut names: Vec<(f64, f64, &Series)> = self
             .series
             .iter()
             .filter(|series| !series.name.is_empty())
             .filter_map(|series| {
                 let end = series.points.last()?;
-                Some((frame.y(&self.y, end.y), frame.x(x, end.x), series))
+                Some((frame.y(&self.y, end.y), beside(frame.x(x, end.x)), series))
             })
             .collect();
         names.sort_by(|a, b| a.0.total_cmp(&b.0));

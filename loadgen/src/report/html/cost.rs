@@ -3,6 +3,7 @@
 use super::axis::Axis;
 use super::chart::{Chart, HALF, Level, Panel, Point, Series};
 use super::format;
+use super::headline::{Tile, draw_tiles};
 use super::markup::Markup;
 use super::table::Table;
 use super::view::View;
@@ -23,6 +24,9 @@ struct Cost {
 }
 
 pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
+    if !view.is_rising() {
+        return draw_of_one(out, view);
+    }
     out.raw("<section>\n<h2>What it costs</h2>\n<div class=\"pair\">\n");
     let mut missing = Vec::new();
     for cost in &COSTS {
@@ -40,6 +44,31 @@ pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
         );
         out.element("p", &[("class", &"remark")], text);
     }
+    out.raw("</section>\n");
+}
+
+/// The costs of a run with one load, over which nothing can be drawn.
+fn draw_of_one(out: &mut Markup, view: &View<'_>) {
+    let Some(step) = view.steps.last() else {
+        return;
+    };
+    let mut tiles: Vec<Tile> = Vec::new();
+    for cost in &COSTS {
+        let value = (cost.value)(step, &view.results.server);
+        tiles.push((cost.title, format::or_unknown(value, cost.label), cost.unit));
+    }
+    let join = |percentile| {
+        let ns = step.joins.latency.percentile_ns(percentile);
+        format::or_unknown(ns.map(|ns| ns as f64), format::duration_ns)
+    };
+    let rate = format::or_unknown(step.joins_per_s(), format::digits);
+    tiles.extend([
+        ("Joins per second", rate, "while the load was raised"),
+        ("Time of a join, p50", join(50.0), "until media can flow"),
+        ("Time of a join, p99", join(99.0), "one in a hundred"),
+    ]);
+    out.raw("<section>\n<h2>What it costs</h2>\n");
+    draw_tiles(out, "tiles four", &tiles);
     out.raw("</section>\n");
 }
 

@@ -4,6 +4,7 @@ use super::format;
 use super::markup::Markup;
 use super::view::{View, rounded_down};
 use crate::report::knee::{Bound, Knee};
+use crate::report::model::Step;
 use crate::report::verdict::{Bottleneck, Breach};
 
 pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
@@ -36,6 +37,7 @@ pub(super) fn title(view: &View<'_>) -> String {
     let load = format::count(rounded_down(knee.subscribers));
     let noun = view.noun();
     match knee.bound {
+        _ if !view.is_rising() => format!("{load} {noun}"),
         Bound::Between => format!("{load} {noun}"),
         Bound::AtLeast => format!("At least {load} {noun}"),
         Bound::Below => format!("Fewer than {load} {noun}"),
@@ -46,6 +48,9 @@ fn lead(view: &View<'_>) -> String {
     let Some(knee) = &view.knee else {
         return "No step of this run says anything about the server.".into();
     };
+    if let (false, Some(step)) = (view.is_rising(), view.steps.last()) {
+        return lead_of_one(view, step);
+    }
     let slo = &view.results.slo;
     let limits = format!(
         "99 % of packets forwarded within {} and at most {} lost",
@@ -67,6 +72,66 @@ fn lead(view: &View<'_>) -> String {
     match knee.bound {
         Bound::Between => format!("{carried} Beyond that {}.", broken(knee)),
         _ => format!("{carried} No load of this run brought it to its limit."),
+    }
+}
+
+/// A run with one load: whether its bounds held.
+fn lead_of_one(view: &View<'_>, step: &Step) -> String {
+    let slo = &view.results.slo;
+    let carried = format!(
+        "{} forwarded {} packets/s, {}, to them.",
+        view.server(),
+        format::short(step.delivered_pps()),
+        format::bits_per_s(step.delivered_bps()),
+    );
+    let breaches: Vec<String> = slo
+        .breaches(step)
+        .into_iter()
+        .map(|b| breach(view, b))
+        .collect();
+    if breaches.is_empty() {
+        let p99 = step.latency.percentile_ns(99.0).map(|ns| ns as f64);
+        return format!(
+            "{carried} Every bound held: 99 % of packets within {} (bound {}), {} lost (bound {}).",
+            format::or_unknown(p99, format::duration_ns),
+            format::bound_ns(slo.latency_p99_ns_max),
+            format::percent(step.loss_ratio()),
+            format::percent(slo.loss_ratio_max)
+        );
+    }
+    let why = match Bottleneck::of(step, &view.results.server, &view.results.machine) {
+        Bottleneck::Unknown => String::new(),
+        bottleneck => format!(" Its limit was {bottleneck}."),
+    };
+    format!(
+        "{carried} It did not stay within bounds: {}.{why}",
+        breaches.join("; ")
+    )
+}
+
+fn breach(view: &View<'_>, breach: Breach) -> String {
+    let slo = &view.results.slo;
+    match breach {
+        Breach::Latency { p99_ns: None } => "nothing arrived".into(),
+        Breach::Latency {
+            p99_ns: Some(p99_ns),
+        } => format!(
+            "p99 of latency {}, bound {}",
+            format::duration_ns(p99_ns as f64),
+            format::bound_ns(slo.latency_p99_ns_max)
+        ),
+        Breach::Loss { ratio } => {
+            let limit = format::percent(slo.loss_ratio_max);
+            format!("{} lost, bound {limit}", format::percent(ratio))
+        }
+        Breach::JoinLatency { p99_ns } => format!(
+            "p99 of joins {}, bound {}",
+            format::duration_ns(p99_ns as f64),
+            format::bound_ns(slo.join_p99_ns_max)
+        ),
+        Breach::JoinFailures { failed, attempted } => {
+            format!("{failed} of {attempted} joins failed")
+        }
     }
 }
 
@@ -128,9 +193,12 @@ fn banners(out: &mut Markup, view: &View<'_>) {
 
 fn tiles(out: &mut Markup, view: &View<'_>) {
     let at_70 = view.at_share(0.7);
-    let timed = at_70.or_else(|| view.highest_held());
+    let timed = at_70
+        .or_else(|| view.highest_held())
+        .or(view.steps.last().copied());
     let (p50_name, p99_name) = match at_70 {
         Some(_) => ("Latency at 70 % load, p50", "Latency at 70 % load, p99"),
+        None if !view.is_rising() => ("Latency, p50", "Latency, p99"),
         None => (
             "Latency at the highest load, p50",
             "Latency at the highest load, p99",
@@ -147,7 +215,7 @@ fn tiles(out: &mut Markup, view: &View<'_>) {
         .iter()
         .filter(|step| view.results.slo.is_met(step));
     let joins_per_s = joins.filter_map(|step| step.joins_per_s()).reduce(f64::max);
-    let tiles = [
+    let tiles: [Tile; 6] = [
         (
             "Packets per CPU second",
             format::or_unknown(reference.and_then(|s| s.packets_per_cpu_s()), format::short),
@@ -179,7 +247,15 @@ fn tiles(out: &mut Markup, view: &View<'_>) {
             "highest rate within the bounds",
         ),
     ];
-    out.raw("<dl class=\"tiles\">\n");
+    draw_tiles(out, "tiles", &tiles);
+}
+
+/// A name, its figure, and a remark.
+pub(super) type Tile = (&'static str, String, &'static str);
+
+pub(super) fn draw_tiles(out: &mut Markup, class: &'static str, tiles: &[Tile]) {
+    out.open("dl", &[("class", &class)]);
+    out.line_end();
     for (name, value, remark) in tiles {
         out.raw("<div>");
         out.element("dt", &[], name);

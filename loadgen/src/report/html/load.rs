@@ -6,11 +6,11 @@ use super::format;
 use super::markup::Markup;
 use super::table::Table;
 use super::view::View;
-use super::{Figure, heat_map, percentiles};
+use super::{Figure, course, heat_map, percentiles};
 use crate::report::model::{Step, ThreadRole};
 
 /// Colours of shards; more shards than these share them.
-const SHARDS: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
+pub(super) const SHARDS: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
 /// Loss below this is drawn as none: it is one packet in a hundred thousand.
 const LOSS_MIN: f64 = 1e-5;
 
@@ -21,9 +21,17 @@ pub(super) const PERCENTILES: [(f64, &str, &str); 3] = [
 ];
 
 pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
-    out.raw("<section>\n<h2>Where it bends</h2>\n");
-    knee(out, view);
-    bitrate(out, view);
+    if view.is_rising() {
+        out.raw("<section>\n<h2>Where it bends</h2>\n");
+        knee(out, view);
+        bitrate(out, view);
+    } else {
+        out.raw("<section>\n<h2>How it went</h2>\n");
+        // Without a time series, a chart with one point has to do.
+        if !course::draw(out, view) {
+            knee(out, view);
+        }
+    }
     out.raw("</section>\n<section>\n<h2>How long packets take</h2>\n");
     percentiles::draw(out, view);
     over_time(out, view);

@@ -7,6 +7,7 @@ mod axis;
 mod capacity;
 mod chart;
 mod cost;
+mod course;
 mod format;
 mod headline;
 mod heat_map;
@@ -44,7 +45,12 @@ pub fn render(results: &Results) -> String {
     out.raw(STYLE);
     out.raw("</style>\n</head>\n<body>\n<header>\n");
     out.raw(LOGO);
-    out.raw("<span class=\"brand\">Capacity report</span>\n");
+    let brand = if view.is_rising() {
+        "Capacity report"
+    } else {
+        "Load report"
+    };
+    out.element("span", &[("class", &"brand")], brand);
     out.element("time", &[], &results.started_at);
     out.raw("<button type=\"button\" id=\"theme\" hidden=\"\">Dark</button>\n</header>\n<main>\n");
     headline::draw(&mut out, &view);

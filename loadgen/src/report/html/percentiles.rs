@@ -28,10 +28,15 @@ pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
     let is_known = view.at_share(0.95).or(view.at_share(0.7)).is_some();
     let highest = view.highest_held().filter(|_| !is_known);
     let curves: Vec<Curve<'_>> = [
-        ("idle", "c1", view.idle()),
+        ("idle", "c1", view.idle().filter(|_| view.is_rising())),
         ("70 %", "c0", view.at_share(0.7)),
         ("95 %", "c2", view.at_share(0.95)),
-        ("highest", "c2", highest),
+        ("highest", "c2", highest.filter(|_| view.is_rising())),
+        (
+            "all",
+            "c0",
+            view.steps.last().copied().filter(|_| !view.is_rising()),
+        ),
     ]
     .into_iter()
     .filter_map(|(name, class, step)| {

@@ -45,6 +45,7 @@ fn the_page_is_well_formed() {
     assert_well_formed(&render(&fixture::livestream()));
     assert_well_formed(&render(&fixture::foreign()));
     assert_well_formed(&render(&fixture::whole()));
+    assert_well_formed(&render(&fixture::single()));
 }
 
 #[test]
@@ -143,6 +144,18 @@ fn what_is_unknown_is_said() {
     assert!(!page.contains("<form"));
 }
 
+#[test]
+fn one_load_is_shown_over_time() {
+    let mut results = fixture::single();
+    let page = render(&results);
+    assert!(page.contains("<h1>3,000 viewers</h1>"));
+    assert!(page.contains("Every bound held"));
+    assert!(page.contains("<h3>Latency, bitrate, CPU and loss over time</h3>"));
+    assert!(!page.contains("Where it bends"));
+    results.steps[0].integrity.lost = results.steps[0].integrity.expected / 2;
+    assert!(render(&results).contains("It did not stay within bounds: 50"));
+}
+
 /// For looking at it: `MILLRACE_REPORT_EXAMPLES=dir cargo test -p millrace-loadgen examples`.
 #[test]
 fn examples_are_written_where_wanted() {
@@ -154,6 +167,7 @@ fn examples_are_written_where_wanted() {
         ("livestream", fixture::livestream()),
         ("foreign", fixture::foreign()),
         ("whole", fixture::whole()),
+        ("single", fixture::single()),
     ] {
         std::fs::write(directory.join(format!("{name}.html")), render(&results)).unwrap();
         let json = results.to_json().unwrap();

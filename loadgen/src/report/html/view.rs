@@ -38,6 +38,12 @@ impl<'a> View<'a> {
         self.costs.as_ref().map(Prices::of)
     }
 
+    /// Whether several loads were held, so that there is something to draw over them.
+    pub(super) fn is_rising(&self) -> bool {
+        let load = |step: &&&Step| step.offered.subscribers;
+        self.steps.first().as_ref().map(load) != self.steps.last().as_ref().map(load)
+    }
+
     /// What subscribers are called in this scenario.
     pub(super) fn noun(&self) -> &str {
         match self.results.scenario.subscribers_noun.as_str() {
