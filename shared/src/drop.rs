@@ -73,6 +73,8 @@ drop_reasons! {
     RtpDuplicate => "rtp_duplicate",
     /// Older than anything we still track.
     RtpTooOld => "rtp_too_old",
+    /// A packet from another shard of a track that has no subscribers here any more.
+    MirrorUnknown => "mirror_unknown",
     RtcpMalformed => "rtcp_malformed",
     /// Authentic, but more RTCP packets than one transport may send us.
     RtcpRate => "rtcp_rate",

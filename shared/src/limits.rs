@@ -22,6 +22,8 @@ pub const LANE_CONTROL_MESSAGES_MAX: usize = 1024;
 /// Messages that wait with their sender when a control lane is full. As with commands, a queue this
 /// long means a shard that hangs.
 pub const CONTROL_BACKLOG_MAX: usize = 65_536;
+/// The same for data packets, the only messages of more than some hundred bytes.
+pub const DATA_BACKLOG_MAX: usize = 1024;
 
 /// Spatial layers of a track: q, h, f.
 pub const SPATIAL_LAYERS_MAX: usize = 3;
@@ -182,6 +184,7 @@ pub const EVENTS_QUEUED_MAX: usize = 16_384;
 pub const EVENTS_OVERFLOW_MAX: usize = 65_536;
 
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= 1280 - 40 - 8);
+const _: () = assert!(DATA_BACKLOG_MAX < CONTROL_BACKLOG_MAX);
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= DATAGRAM_RECEIVE_LEN_MAX);
 const _: () =
     assert!(SDP_SECTIONS_MAX > UP_TRACKS_PER_TRANSPORT_MAX + DOWN_TRACKS_PER_TRANSPORT_MAX);

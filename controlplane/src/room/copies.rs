@@ -302,8 +302,10 @@ impl Room {
             .get(track_sid)
             .and_then(|s| s.down.as_ref())
             .is_some_and(|down| down.bound);
-        if bound {
+        let transport = participant.sending_transport().map(|t| t.id);
+        if bound && let Some(transport) = transport {
             self.command(Command::SetDownTrackLayer {
+                transport,
                 down: plan.down,
                 max_layer: plan.max_layer,
                 paused: plan.paused,

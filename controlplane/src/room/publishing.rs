@@ -307,6 +307,7 @@ impl Room {
         });
         if muted {
             self.command(Command::MuteUpTrack {
+                transport,
                 track: section.track,
                 muted,
             });

@@ -201,7 +201,12 @@ impl Room {
             .map(|t| (t.track, t.announced));
         if changed && let Some((track, announced)) = published {
             participant.touch();
-            self.command(Command::MuteUpTrack { track, muted });
+            let transport = participant.publisher.transport.id;
+            self.command(Command::MuteUpTrack {
+                transport,
+                track,
+                muted,
+            });
             if announced {
                 self.broadcast(
                     id,

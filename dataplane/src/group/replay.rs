@@ -19,6 +19,8 @@ pub struct StoredPacket {
     pub sender_label: String,
     pub sequence: u32,
     pub packet: Bytes,
+    /// Its sender's transport is on this shard.
+    pub own: bool,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +64,7 @@ mod tests {
             sender_sid: "PA_a".into(),
             sender_label: "a".into(),
             sequence: 1,
+            own: true,
             packet: Bytes::from(vec![0; len]),
         }
     }

@@ -1,11 +1,12 @@
-//! Which copies a packet of a published track goes to.
+//! Which copies a packet of a published track goes to, and which other shards.
 //!
 //! The packet path asks by the slot of the UpTrack and reads a slice; names are looked up when
 //! tracks and subscriptions come and go.
 
 use hashbrown::HashMap;
-use millrace_shared::ids::TrackId;
+use millrace_shared::ids::{ShardId, TrackId};
 
+use crate::shard::lanes::ShardSet;
 use crate::slots::Slot;
 
 /// One subscriber's copy.
@@ -20,6 +21,10 @@ struct Fanout {
     source: Option<Slot>,
     /// Sorted, so that the order does not depend on who came first.
     routes: Vec<Route>,
+    /// Other shards with copies of the track.
+    remotes: ShardSet,
+    /// The other shards were told that there are copies here.
+    announced: bool,
     epoch: u64,
 }
 
@@ -76,6 +81,58 @@ impl Router {
         self.forget_if_unused(track);
     }
 
+    /// Another shard has copies of the track, which may be yet to come.
+    pub fn add_remote(&mut self, track: TrackId, shard: ShardId) {
+        let index = self.fanout_of(track);
+        self.fanouts[index as usize].remotes.insert(shard);
+    }
+
+    pub fn remove_remote(&mut self, track: TrackId, shard: ShardId) {
+        if let Some(index) = self.by_track.get(&track) {
+            self.fanouts[*index as usize].remotes.remove(shard);
+            self.forget_if_unused(track);
+        }
+    }
+
+    /// The other shards that packets of an UpTrack go to.
+    pub fn remotes(&self, source: Slot) -> ShardSet {
+        self.by_slot(source)
+            .map_or(ShardSet::default(), |fanout| fanout.remotes)
+    }
+
+    pub fn remotes_of(&self, track: TrackId) -> ShardSet {
+        self.by_track
+            .get(&track)
+            .map_or(ShardSet::default(), |index| {
+                self.fanouts[*index as usize].remotes
+            })
+    }
+
+    /// Whether copies wait here for a track that is not, and the other shards are yet to be told.
+    /// They count as told then.
+    pub fn take_announcement(&mut self, track: TrackId) -> bool {
+        let Some(fanout) = self.fanout_mut(track) else {
+            return false;
+        };
+        let due = fanout.source.is_none() && !fanout.routes.is_empty() && !fanout.announced;
+        fanout.announced |= due;
+        due
+    }
+
+    /// Whether the other shards believe that there are copies here, and there are none. They count
+    /// as told otherwise then.
+    pub fn take_withdrawal(&mut self, track: TrackId) -> bool {
+        let Some(fanout) = self.fanout_mut(track) else {
+            return false;
+        };
+        let due = fanout.announced && fanout.routes.is_empty();
+        fanout.announced &= !due;
+        if due {
+            self.forget_if_unused(track);
+        }
+        due
+    }
+
     /// The UpTrack of a track, once it is there.
     pub fn source(&self, track: TrackId) -> Option<Slot> {
         let index = self.by_track.get(&track)?;
@@ -85,6 +142,13 @@ impl Router {
     /// Where packets of an UpTrack go.
     pub fn fanout(&self, source: Slot) -> &[Route] {
         self.by_slot(source).map_or(&[], |fanout| &fanout.routes)
+    }
+
+    /// Whether anybody here subscribes to the track.
+    pub fn has_copies(&self, track: TrackId) -> bool {
+        self.by_track
+            .get(&track)
+            .is_some_and(|index| !self.fanouts[*index as usize].routes.is_empty())
     }
 
     /// Changes whenever [`Router::fanout`] does, and never comes back.
@@ -99,6 +163,11 @@ impl Router {
 
     pub fn is_empty(&self) -> bool {
         self.by_track.is_empty()
+    }
+
+    fn fanout_mut(&mut self, track: TrackId) -> Option<&mut Fanout> {
+        let index = self.by_track.get(&track)?;
+        self.fanouts.get_mut(*index as usize)
     }
 
     fn by_slot(&self, source: Slot) -> Option<&Fanout> {
@@ -135,7 +204,8 @@ impl Router {
             return;
         };
         let fanout = &mut self.fanouts[index as usize];
-        if fanout.source.is_none() && fanout.routes.is_empty() {
+        let unused = fanout.source.is_none() && fanout.routes.is_empty();
+        if unused && fanout.remotes.is_empty() && !fanout.announced {
             *fanout = Fanout::default();
             self.by_track.remove(&track);
             self.free.push(index);

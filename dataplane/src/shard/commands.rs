@@ -1,4 +1,4 @@
-//! Step 2 of the tick: what the control plane wants. A command about something that is gone is
+//! Step 3 of the tick: what the control plane wants. A command about something that is gone is
 //! ignored; one that repeats what holds changes nothing.
 
 use millrace_netio::Transmit;
@@ -8,6 +8,7 @@ use millrace_shared::link::{AddTransport, CloseReason, Command, IceCredentials, 
 use millrace_shared::time::Timestamp;
 
 use super::Shard;
+use super::lanes::ControlMessage;
 use crate::group::Group;
 use crate::slots::Slot;
 use crate::transport::Transport;
@@ -27,9 +28,9 @@ impl Shard {
                     transport.data_publish = data_publish;
                 }
             }
-            Command::SetUpTrack { transport, config } => self.set_up_track(transport, *config),
+            Command::SetUpTrack { transport, config } => self.set_up_track(now, transport, *config),
             Command::RemoveUpTrack { track, .. } => self.remove_up_track(track),
-            Command::MuteUpTrack { track, muted } => self.mute_up_track(now, track, muted, tx),
+            Command::MuteUpTrack { track, muted, .. } => self.mute_up_track(now, track, muted, tx),
             Command::SetDownTrack { transport, config } => {
                 self.set_down_track(now, transport, *config);
             }
@@ -38,6 +39,7 @@ impl Shard {
                 down,
                 max_layer,
                 paused,
+                ..
             } => {
                 self.set_down_track_layer(now, down, max_layer, paused);
             }
@@ -92,6 +94,7 @@ impl Shard {
         }
         let slot = self.groups.insert(Group::new(id, self.speakers));
         self.group_ids.insert(id, slot);
+        self.tell_others(&ControlMessage::GroupJoined { group: id });
         slot
     }
 
@@ -156,8 +159,10 @@ impl Shard {
         };
         group.members.retain(|member| *member != slot);
         if group.members.is_empty() {
-            self.group_ids.remove(&group.id);
+            let id = group.id;
+            self.group_ids.remove(&id);
             self.groups.remove(transport.group);
+            self.tell_others(&ControlMessage::GroupLeft { group: id });
         }
     }
 

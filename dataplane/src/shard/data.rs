@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use millrace_netio::Transmit;
 use millrace_shared::drop::DropReason;
+use millrace_shared::ids::{GroupId, ShardId};
 use millrace_shared::limits::DATA_DESTINATIONS_MAX;
 use millrace_shared::link::SendData;
 use millrace_shared::payload::data_packet::{DataPacketView, DataValue, write_user_stamp};
 use millrace_shared::time::Timestamp;
 
 use super::Shard;
+use super::lanes::{ControlMessage, GroupData};
 use crate::group::StoredPacket;
 use crate::slots::Slot;
 use crate::transport::channels::ChannelKind;
@@ -48,19 +50,95 @@ impl Shard {
         let packet = stamped(payload, &view, &stamp, &transport.data_publish.stamp);
         let (group, label) = (transport.group, transport.label.clone());
 
-        if kind == ChannelKind::Reliable
-            && let Some(group) = self.groups.get_mut(group)
-        {
+        let stored = (kind == ChannelKind::Reliable).then(|| StoredPacket {
+            at: now,
+            sender_sid: stamp.participant_sid.to_owned(),
+            sender_label: label.clone(),
+            sequence,
+            packet: packet.clone(),
+            own: true,
+        });
+        self.fan_out_data(group, Some(&label), kind, &packet, touched);
+        let Some(group) = self.groups.get_mut(group) else {
+            return Ok(());
+        };
+        if let Some(stored) = &stored {
+            group.replay.push(stored.clone());
+        }
+        let data = GroupData {
+            group: group.id,
+            kind,
+            sender_label: Some(label),
+            packet,
+            stored,
+        };
+        self.send_to_group_shards(data);
+        Ok(())
+    }
+
+    /// To the shards where the group has members, too.
+    fn send_to_group_shards(&mut self, data: GroupData) {
+        let shards = self.group_shards.get(&data.group).copied();
+        for shard in shards.unwrap_or_default() {
+            let message = ControlMessage::Data(Box::new(data.clone()));
+            if !self.lanes.send_control(shard, message) {
+                self.count(DropReason::DataBufferFull);
+            }
+        }
+    }
+
+    /// A data packet of a member that is on another shard.
+    pub(super) fn receive_group_data(
+        &mut self,
+        now: Timestamp,
+        data: GroupData,
+        tx: &mut dyn Transmit,
+    ) {
+        let Some(slot) = self.group_ids.get(&data.group).copied() else {
+            return;
+        };
+        let mut touched = VecDeque::new();
+        let sender = data.sender_label.as_deref();
+        self.fan_out_data(slot, sender, data.kind, &data.packet, &mut touched);
+        if let Some(stored) = data.stored {
+            self.receive_replay(data.group, stored);
+        }
+        self.pump_all(now, &mut touched, tx);
+    }
+
+    /// A packet of another shard, kept for those who join here or resume.
+    pub(super) fn receive_replay(&mut self, group: GroupId, packet: StoredPacket) {
+        let slot = self.group_ids.get(&group).copied();
+        if let Some(group) = slot.and_then(|slot| self.groups.get_mut(slot)) {
             group.replay.push(StoredPacket {
-                at: now,
-                sender_sid: stamp.participant_sid.to_owned(),
-                sender_label: label.clone(),
-                sequence,
-                packet: packet.clone(),
+                own: false,
+                ..packet
             });
         }
-        self.fan_out_data(group, Some(&label), kind, &packet, touched);
-        Ok(())
+    }
+
+    /// Another shard has members of the group now. What it missed of ours it is told, so that who
+    /// joins there misses no more than who joins here.
+    pub(super) fn receive_group_joined(&mut self, now: Timestamp, from: ShardId, group: GroupId) {
+        self.group_shards.entry(group).or_default().insert(from);
+        let slot = self.group_ids.get(&group).copied();
+        let Some(members) = slot.and_then(|slot| self.groups.get(slot)) else {
+            return;
+        };
+        for stored in members.replay.recent(now).filter(|stored| stored.own) {
+            let packet = Box::new(stored.clone());
+            self.lanes
+                .send_control(from, ControlMessage::Replay { group, packet });
+        }
+    }
+
+    pub(super) fn receive_group_left(&mut self, from: ShardId, group: GroupId) {
+        if let Some(shards) = self.group_shards.get_mut(&group) {
+            shards.remove(from);
+            if shards.is_empty() {
+                self.group_shards.remove(&group);
+            }
+        }
     }
 
     /// Queues `packet` on the channel of every destination, but not the sender's own.
@@ -107,13 +185,20 @@ impl Shard {
         send: &SendData,
         tx: &mut dyn Transmit,
     ) {
-        let Some(group) = self.group_ids.get(&send.group).copied() else {
-            return;
-        };
         let kind = if send.reliable {
             ChannelKind::Reliable
         } else {
             ChannelKind::Lossy
+        };
+        self.send_to_group_shards(GroupData {
+            group: send.group,
+            kind,
+            sender_label: None,
+            packet: send.packet.clone(),
+            stored: None,
+        });
+        let Some(group) = self.group_ids.get(&send.group).copied() else {
+            return;
         };
         let mut touched = VecDeque::new();
         self.fan_out_data(group, None, kind, &send.packet, &mut touched);

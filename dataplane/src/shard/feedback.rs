@@ -2,7 +2,7 @@
 
 use millrace_netio::Transmit;
 use millrace_shared::drop::DropReason;
-use millrace_shared::ids::Ssrc;
+use millrace_shared::ids::{ShardId, Ssrc, TrackId};
 use millrace_shared::time::{SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::{
     PayloadFeedback, ReportBlock, RtcpCompound, RtcpPacket, RtcpWriter, SenderReport,
@@ -11,8 +11,10 @@ use millrace_shared::wire::rtcp::{
 use millrace_shared::wire::rtp_ext;
 
 use super::egress::{send_rtcp, send_rtp};
+use super::lanes::ControlMessage;
 use super::timers::Reason;
-use super::{DownEntry, Shard};
+use super::{DownEntry, Origin, Shard};
+use crate::packet::SenderClock;
 use crate::slots::Slot;
 
 /// Sequence numbers of one NACK message that are looked at. A full datagram of NACKs names some
@@ -96,10 +98,19 @@ impl Shard {
         let Some(stream) = transport.streams.by_ssrc(report.ssrc) else {
             return;
         };
-        if let Some(entry) = self.up_tracks.get_mut(stream.up_track) {
-            entry
-                .track
-                .sender_report(now, report.ssrc, report.info.ntp, report.info.rtp_time);
+        let Some(entry) = self.up_tracks.get_mut(stream.up_track) else {
+            return;
+        };
+        let (ntp, rtp_time) = (report.info.ntp, report.info.rtp_time);
+        entry.track.sender_report(now, report.ssrc, ntp, rtp_time);
+        let track = entry.track.track();
+        if !stream.role.rtx {
+            let clock = SenderClock {
+                ntp,
+                rtp_time,
+                arrival: now,
+            };
+            self.send_clock_to_mirrors(track, stream.role.spatial, clock);
         }
     }
 
@@ -220,7 +231,11 @@ impl Shard {
         if entry.track.is_muted() {
             return;
         }
-        let Some(transport) = self.transports.get_mut(entry.transport) else {
+        let publisher = match entry.origin {
+            Origin::Publisher(transport) => self.transports.get_mut(transport),
+            Origin::Shard(home) => return self.ask_home(now, up_slot, home, layers),
+        };
+        let Some(transport) = publisher else {
             return;
         };
         for spatial in (0..8).filter(|spatial| layers & (1 << spatial) != 0) {
@@ -236,5 +251,27 @@ impl Shard {
         let at = entry.track.next_timeout();
         self.timers
             .arm(&mut entry.armed, at, Reason::UpTrack(up_slot));
+    }
+
+    /// The same of a mirror: its home is asked, no more often than a publisher.
+    fn ask_home(&mut self, now: Timestamp, up_slot: Slot, home: ShardId, layers: u8) {
+        let Some(entry) = self.up_tracks.get_mut(up_slot) else {
+            return;
+        };
+        let asked = (0..8)
+            .filter(|spatial| layers & (1 << spatial) != 0)
+            .filter_map(|spatial| entry.track.request_keyframe(now, spatial));
+        let layers = asked.fold(0, |bits, request| bits | 1u8 << request.spatial.min(7));
+        let (track, at) = (entry.track.track(), entry.track.next_timeout());
+        self.timers
+            .arm(&mut entry.armed, at, Reason::UpTrack(up_slot));
+        self.send_keyframes_wanted(home, track, layers);
+    }
+
+    pub(super) fn send_keyframes_wanted(&mut self, home: ShardId, track: TrackId, layers: u8) {
+        if layers != 0 {
+            let message = ControlMessage::Keyframes { track, layers };
+            self.lanes.send_control(home, message);
+        }
     }
 }

@@ -12,7 +12,8 @@ use millrace_shared::wire::stun::{METHOD_BINDING, StunClass, StunView};
 
 use super::egress::{Fan, forward, send_datagram, skip};
 use super::timers::Reason;
-use super::{Shard, UpEntry};
+use super::{Origin, Shard, UpEntry};
+use crate::packet::Packet;
 use crate::slots::Slot;
 use crate::transport::streams::StreamRef;
 use crate::uptrack::{Received, StreamClaim};
@@ -226,41 +227,29 @@ impl Shard {
             .up_tracks
             .get_mut(stream.up_track)
             .ok_or(DropReason::RtpStreamUnknown)?;
-        let publisher = self
-            .transports
-            .get(entry.transport)
+        let publisher = entry.origin.publisher();
+        let publisher = publisher
+            .and_then(|slot| self.transports.get(slot))
             .ok_or(DropReason::RtpStreamUnknown)?;
         let ext_ids = publisher.receive_ext_ids;
         if stream.role.rtx {
             self.metrics.rtx_received += 1;
         }
+        let track = entry.track.track();
         let received = entry.track.receive(now, stream.role, rtp, &ext_ids);
         let at = entry.track.next_timeout();
         self.timers
             .arm(&mut entry.armed, at, Reason::UpTrack(stream.up_track));
-        self.announce_stream(stream, rtp);
-        let routes = self.router.fanout(stream.up_track);
+        self.announce_stream(now, stream, rtp);
         match received? {
             Received::Packet(packet) => {
-                let Some(entry) = self.up_tracks.get(stream.up_track) else {
-                    return Ok(());
-                };
-                let clocks = entry.track.clocks();
-                let live_layers = entry.track.live_layers(now);
-                let mut fan = Fan {
-                    routes,
-                    down_tracks: &mut self.down_tracks,
-                    transports: &mut self.transports,
-                    timers: &mut self.timers,
-                    metrics: &mut self.metrics,
-                    epoch: &self.epoch,
-                    events: self.events.as_ref(),
-                };
-                let wanted = forward(now, &packet, &clocks, live_layers, &mut fan, tx);
-                self.request_keyframes(now, stream.up_track, wanted, tx);
+                self.send_to_mirrors(stream.up_track, track, &packet);
+                self.forward_packet(now, stream.up_track, &packet, tx);
                 self.observe_level(now, stream.up_track, rtp, ext_ids.id(ExtKind::AudioLevel));
             }
             Received::Padding { spatial, seq } => {
+                self.send_padding_to_mirrors(stream.up_track, track, spatial, seq);
+                let routes = self.router.fanout(stream.up_track);
                 skip(routes, &mut self.down_tracks, spatial, seq);
                 let entry = self.up_tracks.get(stream.up_track);
                 if entry.is_some_and(|entry| entry.track.is_muted()) {
@@ -271,8 +260,34 @@ impl Shard {
         Ok(())
     }
 
-    /// Tells the control plane of the first packet of each encoding, muted or not.
-    fn announce_stream(&mut self, stream: StreamRef, rtp: &RtpView<'_>) {
+    /// To every copy that is here, whether the track is or a mirror of it.
+    pub(super) fn forward_packet(
+        &mut self,
+        now: Timestamp,
+        up_track: Slot,
+        packet: &Packet<'_>,
+        tx: &mut dyn Transmit,
+    ) {
+        let Some(entry) = self.up_tracks.get(up_track) else {
+            return;
+        };
+        let clocks = entry.track.clocks();
+        let live_layers = entry.track.live_layers(now);
+        let mut fan = Fan {
+            routes: self.router.fanout(up_track),
+            down_tracks: &mut self.down_tracks,
+            transports: &mut self.transports,
+            timers: &mut self.timers,
+            metrics: &mut self.metrics,
+            epoch: &self.epoch,
+            events: self.events.as_ref(),
+        };
+        let wanted = forward(now, packet, &clocks, live_layers, &mut fan, tx);
+        self.request_keyframes(now, up_track, wanted, tx);
+    }
+
+    /// Tells control plane and mirrors of the first packet of each encoding, muted or not.
+    fn announce_stream(&mut self, now: Timestamp, stream: StreamRef, rtp: &RtpView<'_>) {
         let Some(entry) = self.up_tracks.get_mut(stream.up_track) else {
             return;
         };
@@ -282,10 +297,11 @@ impl Shard {
         }
         entry.started_layers |= bit;
         let track = entry.track.track();
-        let transport = self
-            .transports
-            .get(entry.transport)
+        let transport = entry.origin.publisher();
+        let transport = transport
+            .and_then(|slot| self.transports.get(slot))
             .map(|transport| transport.id);
+        self.describe_to_mirrors(now, track);
         if let Some(transport) = transport {
             let (spatial, ssrc, pt) = (stream.role.spatial, rtp.ssrc, rtp.pt);
             self.emit(Event::UpTrackStarted {
@@ -311,7 +327,9 @@ impl Shard {
         let (
             Some(level),
             Some(UpEntry {
-                transport, track, ..
+                origin: Origin::Publisher(transport),
+                track,
+                ..
             }),
         ) = (level, self.up_tracks.get(up_track))
         else {

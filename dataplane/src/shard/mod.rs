@@ -2,12 +2,14 @@
 
 mod commands;
 mod control;
+mod crossing;
 mod data;
 mod egress;
 mod feedback;
 pub(crate) mod host;
 mod ingress;
 pub mod lanes;
+mod mirrors;
 mod reports;
 #[cfg(feature = "sim")]
 mod simulation;
@@ -39,13 +41,31 @@ use crate::speakers::SpeakerConfig;
 use crate::transport::police::{DataBuffered, HalfOpen};
 use crate::transport::{Signal, Transport};
 use crate::uptrack::UpTrack;
-use lanes::Lanes;
+use lanes::{Lanes, ShardSet};
 use timers::{Armed, Timers};
 
-/// A published track and who publishes it.
+/// Where a track's packets come from.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Origin {
+    /// A transport of this shard: the track is at home.
+    Publisher(Slot),
+    /// Its home: this is a mirror.
+    Shard(ShardId),
+}
+
+impl Origin {
+    fn publisher(self) -> Option<Slot> {
+        match self {
+            Self::Publisher(transport) => Some(transport),
+            Self::Shard(_) => None,
+        }
+    }
+}
+
+/// A track and where it comes from.
 #[derive(Debug)]
 struct UpEntry {
-    transport: Slot,
+    origin: Origin,
     track: UpTrack,
     /// Bit n: the control plane knows that spatial layer n was received.
     started_layers: u8,
@@ -108,14 +128,18 @@ impl std::fmt::Debug for ShardSetup {
 pub struct Counts {
     pub transports: usize,
     pub up_tracks: usize,
+    /// Tracks of other shards.
+    pub mirrors: usize,
     pub down_tracks: usize,
     pub groups: usize,
     /// Names of the link that stand for something.
     pub ids: usize,
     pub ufrags: usize,
     pub tuples: usize,
-    /// Tracks that are published or subscribed to.
+    /// Tracks that are published or subscribed to, here or by another shard.
     pub fanouts: usize,
+    /// Groups with members on other shards.
+    pub group_shards: usize,
     /// Transports whose DTLS handshake is under way.
     pub handshakes: usize,
     /// Bytes of data packets that peers have not acknowledged.
@@ -145,7 +169,11 @@ pub struct Shard {
     up_tracks: Slots<UpEntry>,
     down_tracks: Slots<DownEntry>,
     groups: Slots<Group>,
+    /// The other shards with members of each group.
+    group_shards: HashMap<GroupId, ShardSet>,
     router: Router,
+    /// Of the UpTrack entries.
+    mirrors: usize,
     transport_ids: HashMap<TransportId, Slot>,
     track_ids: HashMap<TrackId, Slot>,
     down_ids: HashMap<DownTrackId, Slot>,
@@ -197,7 +225,9 @@ impl Shard {
             up_tracks: Slots::default(),
             down_tracks: Slots::default(),
             groups: Slots::default(),
+            group_shards: HashMap::new(),
             router: Router::default(),
+            mirrors: 0,
             transport_ids: HashMap::new(),
             track_ids: HashMap::new(),
             down_ids: HashMap::new(),
@@ -231,10 +261,19 @@ impl Shard {
 
     /// Counters since the start, and what there is now.
     pub fn metrics(&self) -> ShardMetrics {
+        let lanes = self.lanes.counters();
         ShardMetrics {
             transports: self.transports.len() as u64,
-            up_tracks: self.up_tracks.len() as u64,
+            up_tracks: (self.up_tracks.len() - self.mirrors) as u64,
             down_tracks: self.down_tracks.len() as u64,
+            mirrors: self.mirrors as u64,
+            lane_packets_sent: lanes.media_sent,
+            lane_packets_received: lanes.media_received,
+            lane_packets_lost: lanes.media_lost,
+            lane_messages_sent: lanes.control_sent,
+            lane_messages_received: lanes.control_received,
+            lane_messages_delayed: lanes.control_delayed,
+            lane_messages_lost: lanes.control_lost,
             ..self.metrics.clone()
         }
     }
@@ -242,7 +281,8 @@ impl Shard {
     pub fn counts(&self) -> Counts {
         Counts {
             transports: self.transports.len(),
-            up_tracks: self.up_tracks.len(),
+            up_tracks: self.up_tracks.len() - self.mirrors,
+            mirrors: self.mirrors,
             down_tracks: self.down_tracks.len(),
             groups: self.groups.len(),
             ids: self.transport_ids.len()
@@ -252,6 +292,7 @@ impl Shard {
             ufrags: self.demux.ufrags(),
             tuples: self.demux.tuples(),
             fanouts: self.router.len(),
+            group_shards: self.group_shards.len(),
             handshakes: self.half_open.len(),
             data_buffered: self.data_buffered.bytes(),
         }

@@ -31,6 +31,7 @@ impl Shard {
         let up = self
             .up_tracks
             .iter_mut()
+            .filter(|(_, entry)| entry.origin.publisher().is_some())
             .map(|(_, entry)| (entry.track.track(), entry.track.report()))
             .collect();
         let drops = &mut self.metrics.drops;

@@ -3,9 +3,10 @@
 //! ```text
 //! 1 datagrams   netio -> demux -> transport.unprotect -> uptrack.receive -> router.fanout
 //!               -> downtrack.forward -> transport.protect, into netio's send arena
-//! 2 commands    of the control plane, a bounded number
-//! 3 timers      due
-//! 4 submit      everything the tick wrote, as trains; wake the shards that were sent something
+//! 2 lanes       what other shards sent, a bounded number from each
+//! 3 commands    of the control plane, a bounded number
+//! 4 timers      due
+//! 5 submit      everything the tick wrote, as trains; wake the shards that were sent something
 //! ```
 
 use std::time::Duration;
@@ -42,6 +43,7 @@ impl Shard {
             self.receive(now, datagram, tx);
             received += 1;
         }
+        let more = self.receive_lanes(now, tx);
         let mut applied = 0;
         while applied < COMMANDS_PER_TICK_MAX
             && let Some(command) = commands.next()
@@ -60,7 +62,7 @@ impl Shard {
         io.submit();
         let waits = self.lanes.flush();
         self.note_sent(&io.counters().send);
-        if received == DATAGRAMS_PER_TICK_MAX || applied == COMMANDS_PER_TICK_MAX {
+        if more || received == DATAGRAMS_PER_TICK_MAX || applied == COMMANDS_PER_TICK_MAX {
             return now;
         }
         let retry = if waits {

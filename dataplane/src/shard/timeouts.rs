@@ -1,14 +1,16 @@
-//! Step 3 of the tick: what is due.
+//! Step 4 of the tick: what is due.
 
 use millrace_netio::Transmit;
+use millrace_shared::ids::ShardId;
 use millrace_shared::link::{CloseReason, Event};
 use millrace_shared::time::Timestamp;
 use millrace_shared::wire::rtcp::RtcpWriter;
 
-use super::Shard;
 use super::egress::send_rtcp;
 use super::feedback::RECEIVER_SSRC;
+use super::lanes::ControlMessage;
 use super::timers::{Reason, Timers};
+use super::{Origin, Shard};
 use crate::slots::Slot;
 
 /// Reception blocks of one report (RFC 3550 §6.4.1: the count has five bits).
@@ -112,7 +114,11 @@ impl Shard {
         let Some(entry) = self.up_tracks.get_mut(slot) else {
             return;
         };
-        let Some(transport) = self.transports.get_mut(entry.transport) else {
+        let publisher = match entry.origin {
+            Origin::Publisher(transport) => self.transports.get_mut(transport),
+            Origin::Shard(home) => return self.mirror_timeout(now, slot, home),
+        };
+        let Some(transport) = publisher else {
             return;
         };
         for nack in entry.track.due_nacks(now) {
@@ -131,6 +137,30 @@ impl Shard {
         }
         let at = entry.track.next_timeout();
         self.timers.arm(&mut entry.armed, at, Reason::UpTrack(slot));
+    }
+
+    fn mirror_timeout(&mut self, now: Timestamp, slot: Slot, home: ShardId) {
+        let Some(entry) = self.up_tracks.get_mut(slot) else {
+            return;
+        };
+        let due = entry.track.due_keyframe_requests(now);
+        let layers = due
+            .iter()
+            .fold(0, |bits, request| bits | 1u8 << request.spatial.min(7));
+        let missed = entry.track.due_resends(now);
+        let (track, at) = (entry.track.track(), entry.track.next_timeout());
+        self.timers.arm(&mut entry.armed, at, Reason::UpTrack(slot));
+        for (spatial, seqs) in missed {
+            for seq in seqs {
+                let message = ControlMessage::Resend {
+                    track,
+                    spatial,
+                    seq,
+                };
+                self.lanes.send_control(home, message);
+            }
+        }
+        self.send_keyframes_wanted(home, track, layers);
     }
 
     fn down_track_timeout(&mut self, now: Timestamp, slot: Slot, tx: &mut dyn Transmit) {

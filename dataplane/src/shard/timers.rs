@@ -37,9 +37,20 @@ impl Default for Armed {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Timers {
     queue: BinaryHeap<Reverse<(Timestamp, Reason)>>,
+}
+
+/// Places from the start, so that the queue of a small shard never grows while packets wait.
+const ENTRIES_START: usize = 1024;
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            queue: BinaryHeap::with_capacity(ENTRIES_START),
+        }
+    }
 }
 
 impl Timers {

@@ -6,15 +6,21 @@ use millrace_shared::limits::{DOWN_TRACKS_PER_TRANSPORT_MAX, UP_TRACKS_PER_TRANS
 use millrace_shared::link::{DownTrackConfig, Event, Layer, MediaKind, UpTrackConfig};
 use millrace_shared::time::Timestamp;
 
+use super::lanes::ControlMessage;
 use super::timers::{Armed, Reason};
-use super::{DownEntry, Shard, UpEntry};
+use super::{DownEntry, Origin, Shard, UpEntry};
 use crate::downtrack::{DownTrack, StartValues};
 use crate::slots::Slot;
 use crate::transport::streams::StreamRef;
 use crate::uptrack::UpTrack;
 
 impl Shard {
-    pub(super) fn set_up_track(&mut self, transport_id: TransportId, config: UpTrackConfig) {
+    pub(super) fn set_up_track(
+        &mut self,
+        now: Timestamp,
+        transport_id: TransportId,
+        config: UpTrackConfig,
+    ) {
         let Some(transport_slot) = self.transport_ids.get(&transport_id).copied() else {
             return;
         };
@@ -32,18 +38,24 @@ impl Shard {
                 return;
             }
             None => {
+                self.forget_mirror(id);
                 let slot = self.up_tracks.insert(UpEntry {
-                    transport: transport_slot,
+                    origin: Origin::Publisher(transport_slot),
                     track: UpTrack::new(&config),
                     started_layers: 0,
                     armed: Armed::default(),
                 });
                 self.track_ids.insert(id, slot);
-                transport.up_tracks.push(slot);
                 self.router.add_track(id, slot);
                 slot
             }
         };
+        let Some(transport) = self.transports.get_mut(transport_slot) else {
+            return;
+        };
+        if !transport.up_tracks.contains(&slot) {
+            transport.up_tracks.push(slot);
+        }
         transport.streams.add_mid(config.mid, slot);
         if let Some(entry) = self.up_tracks.get_mut(slot) {
             entry.track.update(&config);
@@ -57,8 +69,9 @@ impl Shard {
                 );
             }
         }
+        let group = transport.group;
         if config.kind == MediaKind::Audio
-            && let Some(group) = self.groups.get_mut(transport.group)
+            && let Some(group) = self.groups.get_mut(group)
         {
             let clock_rate_hz = config
                 .codecs
@@ -66,6 +79,7 @@ impl Shard {
                 .map_or(48_000, |codec| codec.clock_rate_hz);
             group.speakers.add(id, clock_rate_hz);
         }
+        self.describe_to_mirrors(now, id);
     }
 
     pub(super) fn remove_up_track(&mut self, id: TrackId) {
@@ -73,7 +87,8 @@ impl Shard {
             return;
         };
         if let Some(entry) = self.up_tracks.get(slot)
-            && let Some(transport) = self.transports.get_mut(entry.transport)
+            && let Some(publisher) = entry.origin.publisher()
+            && let Some(transport) = self.transports.get_mut(publisher)
         {
             transport.up_tracks.retain(|up_track| *up_track != slot);
             transport.streams.remove_track(slot);
@@ -88,10 +103,16 @@ impl Shard {
         };
         let id = entry.track.track();
         self.track_ids.remove(&id);
+        for shard in self.router.remotes_of(id) {
+            self.lanes
+                .send_control(shard, ControlMessage::MirrorEnd { track: id });
+        }
         self.router.remove_track(id);
-        let group_slot = self
-            .transports
-            .get(entry.transport)
+        // It may come back on another shard.
+        self.announce_copies(id);
+        let publisher = entry.origin.publisher();
+        let group_slot = publisher
+            .and_then(|slot| self.transports.get(slot))
             .map(|transport| transport.group);
         if let Some(group) = group_slot.and_then(|slot| self.groups.get_mut(slot))
             && let Some(silence) = group.speakers.remove(id)
@@ -120,8 +141,9 @@ impl Shard {
         };
         let unmuted = entry.track.is_muted() && !muted;
         entry.track.set_muted(muted);
+        let live_layers = entry.track.live_layers(now);
+        self.describe_to_mirrors(now, id);
         if unmuted {
-            let live_layers = entry.track.live_layers(now);
             self.request_keyframes(now, slot, live_layers, tx);
         }
     }
@@ -168,6 +190,7 @@ impl Shard {
             transport.down_by_ssrc.insert(rtx_ssrc, slot);
         }
         self.router.route(track, slot);
+        self.announce_copies(track);
         self.arm_down(now, slot);
     }
 
@@ -218,5 +241,6 @@ impl Shard {
         };
         self.down_ids.remove(&entry.track.id());
         self.router.unroute(entry.track.track(), slot);
+        self.withdraw_copies(entry.track.track());
     }
 }

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use millrace_shared::drop::DropReason;
 use millrace_shared::ids::{Rid, Ssrc};
 use millrace_shared::link::{Encoding, MediaKind};
-use millrace_shared::time::{RtpTime, Timestamp};
+use millrace_shared::time::{ExtSeq, RtpTime, Timestamp};
 
 use super::KeyframeRequest;
 use super::keyframe::KeyframeThrottle;
-use super::nack::{NackRegister, Repair};
+use super::nack::{BATCH_MAX, NackRegister, Repair};
 use super::sequence::Order;
 use super::store::PacketStore;
 use super::stream_rx::{Arrival, RxPacket, StreamRx};
@@ -35,6 +36,8 @@ pub(super) struct EncodingRx {
     keyframe_time: Option<RtpTime>,
     /// Frames of the whole track when the last packet of this encoding came.
     frames_at_last: u32,
+    /// Newest packet that came from the home of the track, if this is a mirror of it.
+    mirrored: Option<ExtSeq>,
     reported: Totals,
 }
 
@@ -58,6 +61,7 @@ impl EncodingRx {
             keyframes: KeyframeThrottle::default(),
             keyframe_time: None,
             frames_at_last: 0,
+            mirrored: None,
             reported: Totals::default(),
         };
         encoding.update(config);
@@ -112,6 +116,34 @@ impl EncodingRx {
             self.want_keyframe();
         }
         Ok(arrival)
+    }
+
+    /// Takes a number that the home has sent. What is missing before it, a full lane lost, or it is
+    /// late at the home as well.
+    pub(super) fn note_mirrored(&mut self, now: Timestamp, seq: ExtSeq, late: bool) {
+        let newest = self.mirrored.unwrap_or(ExtSeq(seq.0.saturating_sub(1)));
+        if late || seq <= newest {
+            self.nacks.note_received(now, seq, late);
+            return;
+        }
+        self.mirrored = Some(seq);
+        let missing = seq.0 - newest.0 - 1;
+        if self.nacks.note_gap(now, seq, missing) == Repair::Hopeless {
+            self.want_keyframe();
+        }
+    }
+
+    /// What to ask the home for again.
+    pub(super) fn due_resends(&mut self, now: Timestamp) -> ArrayVec<ExtSeq, BATCH_MAX> {
+        let newest = self.mirrored.unwrap_or_default();
+        let due = self.nacks.due(now);
+        due.iter().map(|seq| newest.extend(*seq)).collect()
+    }
+
+    /// The publisher sends it. `frames` counts the frames of the whole track.
+    pub(super) fn note_alive(&mut self, now: Timestamp, frames: u32) {
+        self.rx.note_alive(now);
+        self.frames_at_last = frames;
     }
 
     /// A key frame is asked for as soon as the throttle allows. An encoding that no packet came of

@@ -24,6 +24,10 @@ impl KeyframeThrottle {
         self.interval = interval;
     }
 
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// Someone needs a key frame. It is asked for when [`Self::take_due`] says so.
     pub fn want(&mut self) {
         self.wanted = true;

@@ -7,6 +7,7 @@
 pub mod describe;
 mod encoding;
 pub mod keyframe;
+mod mirror;
 pub mod nack;
 pub mod sequence;
 pub mod store;

@@ -9,7 +9,7 @@ use millrace_shared::wire::rtcp::ReportBlock;
 
 use super::sequence::{Accepted, Order, SequenceWindow};
 use crate::congestion::rate::RateMeter;
-use crate::packet::SenderClock;
+use crate::packet::{PacketMeta, SenderClock};
 
 /// A media time that jumps by more says nothing about the network's jitter; libwebrtc's bound.
 const TRANSIT_STEP_MAX: Duration = Duration::from_secs(5);
@@ -145,6 +145,23 @@ impl StreamRx {
             rtp_time,
             arrival: now,
         });
+    }
+
+    pub fn set_clock(&mut self, clock: SenderClock) {
+        self.clock = Some(clock);
+    }
+
+    /// Counts a packet that the track's home has put in order. Whether it starts a frame.
+    pub fn note_mirrored(&mut self, now: Timestamp, meta: &PacketMeta, len: usize) -> bool {
+        self.packets += 1;
+        self.bytes += len as u64;
+        self.rate.add(now, len);
+        !meta.late && self.last_rtp_time.replace(meta.rtp_time) != Some(meta.rtp_time)
+    }
+
+    /// The publisher sends the stream.
+    pub fn note_alive(&mut self, now: Timestamp) {
+        self.last_at = Some(now);
     }
 
     pub fn clock(&self) -> Option<SenderClock> {

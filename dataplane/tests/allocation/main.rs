@@ -1,4 +1,4 @@
-//! Forwarding a packet allocates nothing. One test in this binary: it counts for the whole process.
+//! Forwarding a packet allocates nothing, on its shard and across to another. One test in this binary: it counts for the whole process.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(
     clippy::disallowed_methods,
@@ -17,7 +17,7 @@ use std::rc::Rc;
 use harness::media::{RIDS, Vp8Encoder};
 use harness::{Joining, Observer, World};
 use millrace_shared::ids::{DownTrackId, Ssrc, TrackId};
-use millrace_shared::link::{Command, Event, Layer};
+use millrace_shared::link::{Command, Event, Layer, ShardMetrics};
 use millrace_shared::time::SeqNo;
 
 #[global_allocator]
@@ -95,14 +95,29 @@ fn ask_again(world: &mut World) {
 
 fn set_layer(world: &mut World, spatial: u8) {
     for down in 1..=SUBSCRIBERS as u64 {
-        world.command(Command::SetDownTrackLayer {
+        let shard = world.peers[down as usize].shard;
+        let command = Command::SetDownTrackLayer {
+            transport: world.peers[down as usize].transport,
             down: DownTrackId(down),
             max_layer: Layer {
                 spatial,
                 temporal: 3,
             },
             paused: false,
-        });
+        };
+        world.command_to(shard, command);
+    }
+}
+
+/// Of both shards.
+fn metrics(world: &World) -> ShardMetrics {
+    let (home, mirror) = (world.metrics_of(0), world.metrics_of(1));
+    ShardMetrics {
+        rtp_forwarded: home.rtp_forwarded + mirror.rtp_forwarded,
+        rtx_sent: home.rtx_sent + mirror.rtx_sent,
+        lane_packets_received: mirror.lane_packets_received,
+        lane_packets_lost: home.lane_packets_lost,
+        ..home
     }
 }
 
@@ -116,11 +131,11 @@ fn forwarding_allocates_nothing() {
         "the counting allocator is not in use"
     );
 
-    let mut world = World::new();
+    let mut world = World::with_shards(2);
     let publisher = world.join(&Joining::media("alice"));
     world.publish(publisher, TrackId(1), 2);
     for index in 0..SUBSCRIBERS {
-        let peer = world.join(&Joining::media("viewer"));
+        let peer = world.join_on(index % 2, &Joining::media("viewer"));
         let ssrc = 10_000 + 10 * index as u32;
         world.subscribe(peer, DownTrackId(index as u64 + 1), TrackId(1), ssrc);
     }
@@ -134,11 +149,11 @@ fn forwarding_allocates_nothing() {
         }
     }
 
-    let before = world.metrics();
+    let before = metrics(&world);
     let tally = Tally::default();
     world.observe(tally.clone());
     let mut n = WARM_UP_FRAMES;
-    while world.metrics().rtp_forwarded - before.rtp_forwarded < FORWARDED_MIN {
+    while metrics(&world).rtp_forwarded - before.rtp_forwarded < FORWARDED_MIN {
         if n.is_multiple_of(400) {
             set_layer(&mut world, (n / 400 % 2) as u8);
         }
@@ -148,7 +163,10 @@ fn forwarding_allocates_nothing() {
         }
         n += 1;
     }
-    let after = world.metrics();
+    let after = metrics(&world);
+    let mirrored = after.lane_packets_received - before.lane_packets_received;
+    assert!(mirrored > FORWARDED_MIN / SUBSCRIBERS as u64);
+    assert_eq!(after.lane_packets_lost, 0);
     assert!(after.rtx_sent - before.rtx_sent > 1_000);
     assert!(after.rtx_received > before.rtx_received);
     assert!(after.nacks_sent > before.nacks_sent);

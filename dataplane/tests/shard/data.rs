@@ -1,12 +1,13 @@
 //! Data packets between members of a group.
 
+use millrace_dataplane::shard::lanes::LaneLimits;
 use millrace_shared::drop::DropReason;
-use millrace_shared::link::Command;
+use millrace_shared::link::{Command, SendData};
 use millrace_shared::payload::data_packet::{
     DataKind, DataPacketView, UserPacket, write_stamp, write_user_packet,
 };
 
-use crate::harness::{Joining, World, data_publish};
+use crate::harness::{GROUP, Joining, World, data_publish};
 
 pub(crate) fn user_packet(sequence: u32, destinations: &[&str], payload: &[u8]) -> Vec<u8> {
     let mut out = vec![0; 1_000 + payload.len()];
@@ -134,4 +135,107 @@ fn a_resuming_member_gets_what_it_missed() {
     world.run_ms(50);
     let sequences: Vec<_> = received(&world, 1).into_iter().map(|(_, it)| it).collect();
     assert_eq!(sequences, [3, 4]);
+}
+
+/// Alice on the first shard, bob on the second, carol on the third.
+fn room_across() -> World {
+    let mut world = World::with_shards(3);
+    for (shard, label) in ["alice", "bob", "carol"].into_iter().enumerate() {
+        world.join_on(shard, &Joining::data(label));
+    }
+    world
+}
+
+#[test]
+fn packets_reach_members_on_other_shards_in_order() {
+    let mut world = room_across();
+    for sequence in 1..=5 {
+        world.send_data(0, "_reliable", user_packet(sequence, &[], b"x"));
+    }
+    world.send_data(0, "_lossy", user_packet(0, &[], b"fast"));
+    world.send_data(1, "_reliable", user_packet(9, &["carol"], b"you"));
+    let from_alice = (1..=5).map(|sequence| ("_reliable".to_owned(), sequence));
+    let mut expected: Vec<_> = from_alice.collect();
+    expected.push(("_lossy".to_owned(), 0));
+    assert_eq!(received(&world, 1), expected);
+    expected.push(("_reliable".to_owned(), 9));
+    assert_eq!(received(&world, 2), expected);
+    assert!(received(&world, 0).is_empty());
+    let stamped = &world.peers[2].messages[0].1;
+    let view = DataPacketView::parse(stamped).unwrap();
+    assert_eq!(view.participant_identity, "alice");
+    world.assert_unbroken();
+}
+
+#[test]
+fn the_servers_own_packets_reach_every_shard_wherever_they_start() {
+    let mut world = World::with_shards(3);
+    let peers = [1, 2].map(|shard| world.join_on(shard, &Joining::data("member")));
+    world.command(Command::SendData(Box::new(SendData {
+        group: GROUP,
+        reliable: true,
+        packet: user_packet(0, &[], b"server").into(),
+    })));
+    world.run_ms(10);
+    for peer in peers {
+        assert_eq!(received(&world, peer).len(), 1);
+    }
+}
+
+#[test]
+fn a_resuming_member_gets_what_it_missed_of_other_shards() {
+    let mut world = room_across();
+    for sequence in 1..=4 {
+        world.send_data(0, "_reliable", user_packet(sequence, &[], b"x"));
+    }
+    world.peers[1].messages.clear();
+    world.command_to(
+        1,
+        Command::ReplayData {
+            transport: world.peers[1].transport,
+            last_sequences: vec![("PA_alice".to_owned(), 2)],
+        },
+    );
+    world.run_ms(50);
+    let sequences: Vec<_> = received(&world, 1).into_iter().map(|(_, it)| it).collect();
+    assert_eq!(sequences, [3, 4]);
+}
+
+#[test]
+fn a_shard_that_joins_a_group_is_told_what_it_missed() {
+    let mut world = World::with_shards(2);
+    let alice = world.join(&Joining::data("alice"));
+    world.send_data(alice, "_reliable", user_packet(1, &[], b"before"));
+    let bob = world.add_peer_on(1, &Joining::data("bob"));
+    world.set_remote(bob, world.fingerprint());
+    world.dial(bob);
+    world.run_ms(1_000);
+    world.command_to(
+        1,
+        Command::ReplayData {
+            transport: world.peers[bob].transport,
+            last_sequences: Vec::new(),
+        },
+    );
+    world.run_ms(50);
+    assert_eq!(received(&world, bob), [("_reliable".to_owned(), 1)]);
+}
+
+#[test]
+fn data_that_finds_no_place_on_a_lane_is_counted() {
+    let mut world = room_across();
+    world.limit_lanes(
+        0,
+        LaneLimits {
+            media_packets_max: 0,
+            control_messages_max: 0,
+        },
+    );
+    world.send_data(0, "_lossy", user_packet(0, &[], b"x"));
+    assert_eq!(world.dropped(DropReason::DataBufferFull), 2);
+    world.send_data(0, "_reliable", user_packet(1, &[], b"x"));
+    assert!(received(&world, 1).is_empty());
+    world.limit_lanes(0, LaneLimits::default());
+    world.run_ms(5);
+    assert_eq!(received(&world, 1), [("_reliable".to_owned(), 1)]);
 }

@@ -239,6 +239,7 @@ fn a_muted_track_is_silent_and_comes_back_without_a_gap() {
     let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
     for (muted, frames) in [(false, 5), (true, 5), (false, 5)] {
         world.command(Command::MuteUpTrack {
+            transport: world.peers[publisher].transport,
             track: TRACK,
             muted,
         });

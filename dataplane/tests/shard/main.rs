@@ -14,6 +14,7 @@ mod floods;
 mod forwarding;
 mod joining;
 mod leaving;
+mod mirroring;
 mod noise;
 mod paths;
 mod repairing;

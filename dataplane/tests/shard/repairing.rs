@@ -28,7 +28,7 @@ fn nacked(world: &World, peer: usize, ssrc: Ssrc) -> Vec<SeqNo> {
 }
 
 /// When a peer was asked for a key frame, in milliseconds.
-fn plis(world: &World, peer: usize, ssrc: Ssrc) -> Vec<u64> {
+pub(crate) fn plis(world: &World, peer: usize, ssrc: Ssrc) -> Vec<u64> {
     let compounds = world.peers[peer].rtcp.iter();
     let packets = compounds.flat_map(|got| {
         let at_ms = got.at.as_millis();

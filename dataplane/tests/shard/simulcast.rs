@@ -23,7 +23,7 @@ pub(crate) fn encoders(layers: usize) -> Vec<Vp8Encoder> {
 }
 
 /// The encoding of every packet that a peer got, without repetitions.
-fn layers_got(world: &World, peer: usize) -> Vec<usize> {
+pub(crate) fn layers_got(world: &World, peer: usize) -> Vec<usize> {
     let mut layers: Vec<_> = media_of(world, peer, down_ssrc(0))
         .map(|view| {
             let len = view.payload().len();
@@ -36,6 +36,7 @@ fn layers_got(world: &World, peer: usize) -> Vec<usize> {
 
 fn set_layer(world: &mut World, spatial: u8, paused: bool) {
     world.command(Command::SetDownTrackLayer {
+        transport: world.peers[1].transport,
         down: DownTrackId(1),
         max_layer: Layer {
             spatial,

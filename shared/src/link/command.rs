@@ -103,6 +103,7 @@ pub enum Command {
     },
     /// While muted nothing of the track is forwarded.
     MuteUpTrack {
+        transport: TransportId,
         track: TrackId,
         muted: bool,
     },
@@ -118,6 +119,7 @@ pub enum Command {
         down: DownTrackId,
     },
     SetDownTrackLayer {
+        transport: TransportId,
         down: DownTrackId,
         max_layer: Layer,
         paused: bool,

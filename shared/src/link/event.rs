@@ -102,6 +102,17 @@ pub struct ShardMetrics {
     pub transports: u64,
     pub up_tracks: u64,
     pub down_tracks: u64,
+    /// Tracks of other shards with subscribers here.
+    pub mirrors: u64,
+    /// Packets to other shards, from them, and those that a full lane lost.
+    pub lane_packets_sent: u64,
+    pub lane_packets_received: u64,
+    pub lane_packets_lost: u64,
+    /// Messages to other shards, from them, and those that a full lane held back or lost.
+    pub lane_messages_sent: u64,
+    pub lane_messages_received: u64,
+    pub lane_messages_delayed: u64,
+    pub lane_messages_lost: u64,
     pub ticks: u64,
 }
 

@@ -1,10 +1,10 @@
 //! What a control lane carries.
 
 use bytes::Bytes;
-use millrace_shared::ice::Tuple;
-use millrace_shared::ids::{GroupId, TrackId, TransportId};
-use millrace_shared::link::{Command, UpTrackConfig};
-use millrace_shared::time::{ExtSeq, Timestamp};
+use millrace_shared::ids::{GroupId, TrackId};
+use millrace_shared::limits::{CONTROL_BACKLOG_MAX, DATA_BACKLOG_MAX};
+use millrace_shared::link::UpTrackConfig;
+use millrace_shared::time::ExtSeq;
 
 use crate::group::StoredPacket;
 use crate::packet::SenderClock;
@@ -38,7 +38,7 @@ pub enum ControlMessage {
         track: TrackId,
         layers: u8,
     },
-    /// A packet that a subscriber misses did not reach the mirror.
+    /// This packet did not reach the mirror. One message each, so that a loss allocates nothing.
     Resend {
         track: TrackId,
         spatial: u8,
@@ -58,39 +58,23 @@ pub enum ControlMessage {
         group: GroupId,
         packet: Box<StoredPacket>,
     },
-    /// A transport whose first authentic check reached the receiver: it is the receiver's now.
-    Adopt(Box<Adoption>),
-    /// A command for a transport that the receiver has adopted.
-    Forwarded(Box<Command>),
-    /// Datagrams of this tuple are for the sender, which has validated it.
-    PassTuple {
-        tuple: Box<Tuple>,
-    },
-    /// No longer.
-    EndTuple {
-        tuple: Box<Tuple>,
-    },
 }
 
 impl ControlMessage {
-    /// Whether its loss is made good by the next of its kind, or is no more than the loss that a
-    /// lossy channel allows: then it is not worth a place in the backlog.
-    pub fn repeats(&self) -> bool {
+    /// How long the backlog may be that it is put into. None for what the next of its kind makes
+    /// good, and for what a lossy channel may lose.
+    pub fn backlog_max(&self) -> usize {
         match self {
-            Self::SenderClock { .. } | Self::Keyframes { .. } | Self::Resend { .. } => true,
-            Self::Data(data) => data.kind == ChannelKind::Lossy,
-            // Its tuple is checked again, and told of again, in some seconds.
-            Self::PassTuple { .. } => true,
+            Self::SenderClock { .. } | Self::Keyframes { .. } | Self::Resend { .. } => 0,
+            Self::Data(data) if data.kind == ChannelKind::Lossy => 0,
+            // These alone are large.
+            Self::Data(_) | Self::Replay { .. } => DATA_BACKLOG_MAX,
             Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
             | Self::Mirror(_)
             | Self::MirrorEnd { .. }
             | Self::GroupJoined { .. }
-            | Self::GroupLeft { .. }
-            | Self::Replay { .. }
-            | Self::Adopt(_)
-            | Self::Forwarded(_)
-            | Self::EndTuple { .. } => false,
+            | Self::GroupLeft { .. } => CONTROL_BACKLOG_MAX,
         }
     }
 }
@@ -116,15 +100,4 @@ pub struct GroupData {
     pub packet: Bytes,
     /// As the group keeps it for those who resume, where it does.
     pub stored: Option<StoredPacket>,
-}
-
-/// A transport that nobody has reached yet, as the commands that made it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Adoption {
-    pub transport: TransportId,
-    pub commands: Vec<Command>,
-    pub added_at: Timestamp,
-    /// The check that decided it.
-    pub tuple: Tuple,
-    pub check: Vec<u8>,
 }

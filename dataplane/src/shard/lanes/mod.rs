@@ -9,7 +9,7 @@
 //! |---|---|---|---|---|
 //! | media lane | [`LaneLimits::media_packets_max`] | sender | the packet is lost | `media_lost` |
 //! | control lane | [`LaneLimits::control_messages_max`] | sender | into the backlog, or lost if it repeats itself | `control_delayed`, `control_lost` |
-//! | backlog | [`CONTROL_BACKLOG_MAX`] | sender | lost, with an error in the log: the other shard hangs | `control_lost` |
+//! | backlog | [`CONTROL_BACKLOG_MAX`], for data packets [`millrace_shared::limits::DATA_BACKLOG_MAX`] | sender | data packets are lost as in a full channel; else an error in the log: the other shard hangs | `control_lost` |
 //!
 //! No executor and no clock is needed: [`mesh`] makes the ends of every lane, each shard takes its
 //! [`Lanes`], and a host only supplies the bells that wake the others. So any number of shards run
@@ -30,7 +30,7 @@ use millrace_shared::limits::{
 };
 
 pub use cell::{MediaCell, MediaItem, packet};
-pub use message::{Adoption, ControlMessage, GroupData, MirrorConfig};
+pub use message::{ControlMessage, GroupData, MirrorConfig};
 pub use set::ShardSet;
 
 /// Wakes a shard that may be parked. Rung at most once a tick and destination.
@@ -345,10 +345,14 @@ impl Outbound {
             counters.control_sent += 1;
             return true;
         }
-        if message.repeats() || self.backlog.len() >= CONTROL_BACKLOG_MAX {
-            if !message.repeats() {
-                tracing::error!(shard = %to, limit = CONTROL_BACKLOG_MAX,
-                    "a shard does not take what others tell it: a message is lost");
+        let backlog_max = message.backlog_max();
+        if self.backlog.len() >= backlog_max {
+            if backlog_max == CONTROL_BACKLOG_MAX {
+                tracing::error!(
+                    shard = %to,
+                    limit = CONTROL_BACKLOG_MAX,
+                    "a shard does not take what others tell it: a message is lost"
+                );
             }
             counters.control_lost += 1;
             return false;

@@ -2,8 +2,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::*;
-use millrace_shared::ice::Tuple;
 use millrace_shared::ids::TrackId;
+use millrace_shared::time::ExtSeq;
 
 const A: ShardId = ShardId(0);
 const B: ShardId = ShardId(1);
@@ -20,17 +20,16 @@ fn limits(media_packets_max: usize, control_messages_max: usize) -> LaneLimits {
     }
 }
 
-fn datagram() -> MediaItem {
-    MediaItem::Datagram {
-        tuple: Tuple {
-            local: "192.0.2.1:1".parse().unwrap(),
-            remote: "192.0.2.2:2".parse().unwrap(),
-        },
+fn padding() -> MediaItem {
+    MediaItem::Padding {
+        track: TrackId(1),
+        spatial: 0,
+        seq: ExtSeq(7),
     }
 }
 
 fn send(lanes: &mut Lanes, byte: u8) -> bool {
-    lanes.send_media(B, |cell| cell.set_bytes(datagram(), &[byte]))
+    lanes.send_media(B, |cell| cell.set_bytes(padding(), &[byte]))
 }
 
 fn take(lanes: &mut Lanes) -> Option<u8> {

@@ -1,4 +1,4 @@
-//! One shard, a network without delay, and peers, in virtual time.
+//! Shards, a network without delay, and peers, in virtual time.
 
 pub(crate) mod media;
 pub(crate) mod net;
@@ -6,17 +6,18 @@ pub(crate) mod peer;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millrace_dataplane::shard::lanes::Lanes;
+use millrace_dataplane::shard::lanes::{self, LaneLimits, Lanes};
 use millrace_dataplane::shard::{Counts, Shard, ShardSetup};
 use millrace_dataplane::speakers::SpeakerConfig;
 use millrace_shared::drop::DropReason;
 use millrace_shared::dtls::Identity;
 use millrace_shared::ice::Tuple;
-use millrace_shared::ids::{DownTrackId, GroupId, ShardId, TrackId, TransportId};
+use millrace_shared::ids::{DownTrackId, GroupId, TrackId, TransportId};
 use millrace_shared::link::{
     AddTransport, CloseReason, Command, DataPublish, Event, EventSink, Fingerprint, IceCredentials,
     SetRemote, ShardMetrics,
@@ -89,6 +90,16 @@ impl Joining {
     }
 }
 
+/// One shard, with its network and what the control plane wants of it.
+struct Node {
+    shard: Shard,
+    net: FakeNet,
+    commands: VecDeque<Command>,
+    due: Timestamp,
+    /// Another shard sent it something.
+    rung: Arc<AtomicBool>,
+}
+
 /// What surrounds one call of the shard.
 pub(crate) trait Observer {
     fn before_tick(&mut self) {}
@@ -100,10 +111,7 @@ pub(crate) struct World {
     pub(crate) epoch: Epoch,
     pub(crate) server: Identity,
     client: Identity,
-    shard: Shard,
-    net: FakeNet,
-    commands: VecDeque<Command>,
-    due: Timestamp,
+    nodes: Vec<Node>,
     log: EventLog,
     pub(crate) events: Vec<Event>,
     pub(crate) peers: Vec<Peer>,
@@ -116,31 +124,58 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with_shards(1)
+    }
+
+    /// Shards on ports of their own.
+    pub(crate) fn with_shards(shards: usize) -> Self {
+        Self::build(shards, LaneLimits::default(), false)
+    }
+
+    pub(crate) fn build(shards: usize, limits: LaneLimits, one_port: bool) -> Self {
         let epoch = Epoch {
             instant: Instant::now(),
             since_1900: UNIX_EPOCH_SINCE_1900 + Duration::from_secs(1_700_000_000),
         };
         let server = Identity::generate().unwrap();
         let log = EventLog(Arc::new(Mutex::new(Vec::with_capacity(65_536))));
-        let setup = ShardSetup {
-            id: ShardId(0),
-            epoch,
-            identity: server.clone(),
-            events: Box::new(log.clone()),
-            speakers: SpeakerConfig::default(),
-            seed: 1,
-            lanes: Lanes::alone(),
-            one_port: false,
+        let rung: Vec<_> = (0..shards)
+            .map(|_| Arc::new(AtomicBool::new(false)))
+            .collect();
+        let lanes = if shards == 1 {
+            vec![Lanes::alone()]
+        } else {
+            lanes::mesh(shards, limits, |to| {
+                let rung = Arc::clone(&rung[usize::from(to.0)]);
+                Box::new(move || rung.store(true, Ordering::Relaxed))
+            })
         };
+        let node = |(lanes, rung): (Lanes, Arc<AtomicBool>)| {
+            let setup = ShardSetup {
+                id: lanes.shard(),
+                epoch,
+                identity: server.clone(),
+                events: Box::new(log.clone()),
+                speakers: SpeakerConfig::default(),
+                seed: 1 + u64::from(lanes.shard().0),
+                lanes,
+                one_port,
+            };
+            Node {
+                shard: Shard::new(setup, START),
+                net: FakeNet::new(DATAGRAMS_SENT_MAX),
+                commands: VecDeque::new(),
+                due: START,
+                rung,
+            }
+        };
+        let nodes = lanes.into_iter().zip(rung).map(node).collect();
         Self {
             now: START,
             epoch,
             server,
             client: Identity::generate().unwrap(),
-            shard: Shard::new(setup, START),
-            net: FakeNet::new(DATAGRAMS_SENT_MAX),
-            commands: VecDeque::new(),
-            due: START,
+            nodes,
             log,
             events: Vec::new(),
             peers: Vec::new(),
@@ -155,24 +190,41 @@ impl World {
         self.observer = Some(Box::new(observer));
     }
 
+    /// To the first shard.
     pub(crate) fn command(&mut self, command: Command) {
-        self.commands.push_back(command);
+        self.command_to(0, command);
+    }
+
+    pub(crate) fn command_to(&mut self, shard: usize, command: Command) {
+        self.nodes[shard].commands.push_back(command);
+    }
+
+    /// To the shard that a peer was placed on.
+    fn command_for(&mut self, peer: usize, command: Command) {
+        self.command_to(self.peers[peer].shard, command);
     }
 
     /// A transport, and the peer at its other end, which does nothing yet.
     pub(crate) fn add_peer(&mut self, joining: &Joining) -> usize {
+        self.add_peer_on(0, joining)
+    }
+
+    pub(crate) fn add_peer_on(&mut self, shard: usize, joining: &Joining) -> usize {
         let index = self.peers.len();
         let transport = TransportId(100 + index as u64);
-        let ice = credentials(&format!("0-{index}"));
-        self.command(Command::AddTransport(Box::new(AddTransport {
-            transport,
-            group: joining.group,
-            label: joining.label.to_owned(),
-            ice: ice.clone(),
-            data_publish: data_publish(joining.label, joining.data_allowed),
-            data_receive: joining.data_receive,
-            open_data_channels: joining.shard_opens_channels,
-        })));
+        let ice = credentials(&format!("{shard}x{index}"));
+        self.command_to(
+            shard,
+            Command::AddTransport(Box::new(AddTransport {
+                transport,
+                group: joining.group,
+                label: joining.label.to_owned(),
+                ice: ice.clone(),
+                data_publish: data_publish(joining.label, joining.data_allowed),
+                data_receive: joining.data_receive,
+                open_data_channels: joining.shard_opens_channels,
+            })),
+        );
         let tuple = Tuple {
             local: local(),
             remote: remote(index),
@@ -180,6 +232,8 @@ impl World {
         let client = self.client.clone();
         let mut peer = Peer::new(transport, tuple, ice, client, self.epoch);
         peer.uses_data = joining.uses_data;
+        peer.shard = shard;
+        peer.arrives_at = shard;
         peer.opens_channels = !joining.shard_opens_channels;
         self.peers.push(peer);
         self.tick();
@@ -188,12 +242,15 @@ impl World {
 
     pub(crate) fn set_remote(&mut self, peer: usize, fingerprint: Fingerprint) {
         let transport = self.peers[peer].transport;
-        self.command(Command::SetRemote(Box::new(SetRemote {
-            transport,
-            ice: credentials("peer"),
-            fingerprint,
-            receive_ext_ids: up_ext_ids(),
-        })));
+        self.command_for(
+            peer,
+            Command::SetRemote(Box::new(SetRemote {
+                transport,
+                ice: credentials("peer"),
+                fingerprint,
+                receive_ext_ids: up_ext_ids(),
+            })),
+        );
         self.tick();
     }
 
@@ -210,7 +267,11 @@ impl World {
 
     /// A peer that is connected.
     pub(crate) fn join(&mut self, joining: &Joining) -> usize {
-        let peer = self.add_peer(joining);
+        self.join_on(0, joining)
+    }
+
+    pub(crate) fn join_on(&mut self, shard: usize, joining: &Joining) -> usize {
+        let peer = self.add_peer_on(shard, joining);
         self.set_remote(peer, self.fingerprint());
         self.dial(peer);
         self.run_ms(2_000);
@@ -220,31 +281,43 @@ impl World {
 
     pub(crate) fn publish(&mut self, peer: usize, track: TrackId, layers: u8) {
         let transport = self.peers[peer].transport;
-        self.command(Command::SetUpTrack {
-            transport,
-            config: Box::new(video(track, "m1", layers)),
-        });
+        self.command_for(
+            peer,
+            Command::SetUpTrack {
+                transport,
+                config: Box::new(video(track, "m1", layers)),
+            },
+        );
         self.tick();
     }
 
     pub(crate) fn subscribe(&mut self, peer: usize, down: DownTrackId, track: TrackId, ssrc: u32) {
         let transport = self.peers[peer].transport;
-        self.command(Command::SetDownTrack {
-            transport,
-            config: Box::new(copy(down, track, ssrc)),
-        });
+        self.command_for(
+            peer,
+            Command::SetDownTrack {
+                transport,
+                config: Box::new(copy(down, track, ssrc)),
+            },
+        );
         self.tick();
     }
 
     /// Puts a datagram into the network as if the peer had sent it.
     pub(crate) fn inject(&mut self, peer: usize, bytes: Vec<u8>) {
-        let tuple = self.peers[peer].tuple;
-        self.inject_on(tuple, bytes);
+        let Peer {
+            tuple, arrives_at, ..
+        } = self.peers[peer];
+        self.inject_at(arrives_at, tuple, bytes);
     }
 
     pub(crate) fn inject_on(&mut self, tuple: Tuple, bytes: Vec<u8>) {
+        self.inject_at(0, tuple, bytes);
+    }
+
+    pub(crate) fn inject_at(&mut self, shard: usize, tuple: Tuple, bytes: Vec<u8>) {
         self.datagrams_in += 1;
-        self.net.push(Inbound {
+        self.nodes[shard].net.push(Inbound {
             tuple,
             bytes,
             truncated: false,
@@ -266,24 +339,30 @@ impl World {
         self.run_ms(10);
     }
 
-    /// One tick, and everything the shard sent delivered.
+    /// One tick of each shard, and everything they sent delivered.
     pub(crate) fn tick(&mut self) {
+        for shard in 0..self.nodes.len() {
+            self.tick_shard(shard);
+        }
+    }
+
+    pub(crate) fn tick_shard(&mut self, shard: usize) {
+        let node = &mut self.nodes[shard];
+        node.rung.store(false, Ordering::Relaxed);
         if let Some(observer) = &mut self.observer {
             observer.before_tick();
         }
-        let mut commands = std::iter::from_fn(|| self.commands.pop_front());
-        self.due = self.shard.tick(self.now, &mut self.net, &mut commands);
+        let mut commands = std::iter::from_fn(|| node.commands.pop_front());
+        node.due = node.shard.tick(self.now, &mut node.net, &mut commands);
         let mut events = self.log.0.lock().unwrap();
         if let Some(observer) = &mut self.observer {
             observer.after_tick(&events);
         }
         self.events.append(&mut events);
         drop(events);
-        let Self {
-            net, peers, now, ..
-        } = self;
+        let Self { peers, now, .. } = self;
         let stray = &mut self.stray;
-        net.drain_sent(|tuple, datagram| {
+        node.net.drain_sent(|tuple, datagram| {
             match peers.iter_mut().find(|peer| peer.is_at(tuple.remote)) {
                 Some(peer) => peer.receive(*now, datagram),
                 None => *stray += 1,
@@ -307,11 +386,16 @@ impl World {
     pub(crate) fn settle(&mut self) {
         loop {
             self.poll_peers();
-            let idle = !self.net.has_inbound() && self.commands.is_empty() && self.due > self.now;
-            if idle {
+            let now = self.now;
+            let busy: Vec<_> = (0..self.nodes.len())
+                .filter(|shard| self.nodes[*shard].is_busy(now))
+                .collect();
+            if busy.is_empty() {
                 return;
             }
-            self.tick();
+            for shard in busy {
+                self.tick_shard(shard);
+            }
         }
     }
 
@@ -321,7 +405,10 @@ impl World {
         loop {
             self.settle();
             let peers = self.peers.iter().map(Peer::next_timeout).min();
-            let next = self.due.min(peers.unwrap_or(Timestamp::NEVER));
+            let due = self.nodes.iter().map(|node| node.due).min();
+            let next = due
+                .unwrap_or(Timestamp::NEVER)
+                .min(peers.unwrap_or(Timestamp::NEVER));
             if next > end {
                 self.now = end;
                 return;
@@ -331,12 +418,26 @@ impl World {
         }
     }
 
+    /// Of the first shard.
     pub(crate) fn metrics(&self) -> ShardMetrics {
-        self.shard.metrics()
+        self.metrics_of(0)
+    }
+
+    pub(crate) fn metrics_of(&self, shard: usize) -> ShardMetrics {
+        self.nodes[shard].shard.metrics()
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        self.shard.counts()
+        self.counts_of(0)
+    }
+
+    pub(crate) fn counts_of(&self, shard: usize) -> Counts {
+        self.nodes[shard].shard.counts()
+    }
+
+    /// Bounds what may be on its way from a shard to each other one.
+    pub(crate) fn limit_lanes(&mut self, shard: usize, limits: LaneLimits) {
+        self.nodes[shard].shard.lanes_mut().limit(limits);
     }
 
     pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
@@ -344,7 +445,7 @@ impl World {
     }
 
     pub(crate) fn stopping(&self) -> bool {
-        self.shard.stopping()
+        self.nodes.iter().all(|node| node.shard.stopping())
     }
 
     pub(crate) fn connected(&self, peer: usize) -> bool {
@@ -365,6 +466,15 @@ impl World {
             assert!(peer.broken.is_empty(), "{:?}", peer.broken);
         }
         assert_eq!(self.stray, 0);
+    }
+}
+
+impl Node {
+    fn is_busy(&self, now: Timestamp) -> bool {
+        self.net.has_inbound()
+            || !self.commands.is_empty()
+            || self.due <= now
+            || self.rung.load(Ordering::Relaxed)
     }
 }
 

@@ -43,6 +43,10 @@ pub(crate) struct Peer {
     pub(crate) tuple: Tuple,
     /// Addresses it was at before, where it still hears.
     pub(crate) also_at: Vec<SocketAddr>,
+    /// Where the control plane placed it.
+    pub(crate) shard: usize,
+    /// Where the kernel delivers its tuple.
+    pub(crate) arrives_at: usize,
     /// The shard's side.
     pub(crate) ice: IceCredentials,
     pub(crate) identity: Identity,
@@ -86,6 +90,8 @@ impl Peer {
             transport,
             tuple,
             also_at: Vec::new(),
+            shard: 0,
+            arrives_at: 0,
             ice,
             identity,
             epoch,
