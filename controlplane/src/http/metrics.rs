@@ -1,5 +1,7 @@
 //! Counters in Prometheus' text form. Names that LiveKit's server has are its names.
 
+mod shards;
+
 use std::fmt;
 
 use axum::extract::State;
@@ -7,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use millrace_shared::drop::{DropCounts, DropReason};
+use millrace_shared::drop::DropCounts;
 use millrace_shared::link::ShardMetrics;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -94,11 +96,11 @@ impl Collector for Reading {
             .rooms
             .shards
             .values()
-            .fold(ShardMetrics::default(), add);
+            .fold(ShardMetrics::default(), shards::add);
         self.encode_rooms(out)?;
         encode_packets(out, &total)?;
         encode_drops(out, &total.drops)?;
-        self.encode_shards(out)
+        shards::encode(&self.rooms.shards, out)
     }
 }
 
@@ -181,47 +183,6 @@ impl Reading {
             &[(NONE, self.sockets)],
         )
     }
-
-    fn encode_shards(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let family = |value: fn(&ShardMetrics) -> u64| -> Vec<_> {
-            self.rooms
-                .shards
-                .iter()
-                .map(|(shard, metrics)| ([("shard", shard.to_string())], value(metrics)))
-                .collect()
-        };
-        type Value = fn(&ShardMetrics) -> u64;
-        let gauges: [(&str, &str, Value); 3] = [
-            ("millrace_shard_transports", "Transports", |m| m.transports),
-            ("millrace_shard_up_tracks", "Tracks received", |m| {
-                m.up_tracks
-            }),
-            ("millrace_shard_down_tracks", "Tracks sent", |m| {
-                m.down_tracks
-            }),
-        ];
-        for (name, help, value) in gauges {
-            gauge(out, name, help, &family(value))?;
-        }
-        let counters: [(&str, &str, Value); 4] = [
-            ("millrace_shard_ticks", "Passes of the loop", |m| m.ticks),
-            (
-                "millrace_shard_datagrams_received",
-                "Datagrams received",
-                |m| m.datagrams_received,
-            ),
-            ("millrace_shard_datagrams_sent", "Datagrams sent", |m| {
-                m.datagrams_sent
-            }),
-            ("millrace_shard_sends", "Calls that sent datagrams", |m| {
-                m.sends
-            }),
-        ];
-        for (name, help, value) in counters {
-            counter(out, name, help, &family(value))?;
-        }
-        Ok(())
-    }
 }
 
 fn encode_packets(out: &mut DescriptorEncoder<'_>, total: &ShardMetrics) -> fmt::Result {
@@ -281,36 +242,6 @@ fn encode_drops(out: &mut DescriptorEncoder<'_>, drops: &DropCounts) -> fmt::Res
         )?;
     }
     Ok(())
-}
-
-/// Sum over shards. Every field is named, so that a new one cannot be forgotten.
-fn add(sum: ShardMetrics, shard: &ShardMetrics) -> ShardMetrics {
-    let mut drops = sum.drops;
-    for reason in DropReason::ALL {
-        drops.add(*reason, shard.drops.of(*reason));
-    }
-    ShardMetrics {
-        drops,
-        datagrams_received: sum.datagrams_received + shard.datagrams_received,
-        bytes_received: sum.bytes_received + shard.bytes_received,
-        datagrams_sent: sum.datagrams_sent + shard.datagrams_sent,
-        bytes_sent: sum.bytes_sent + shard.bytes_sent,
-        sends: sum.sends + shard.sends,
-        rtp_received: sum.rtp_received + shard.rtp_received,
-        rtp_forwarded: sum.rtp_forwarded + shard.rtp_forwarded,
-        rtx_received: sum.rtx_received + shard.rtx_received,
-        rtx_sent: sum.rtx_sent + shard.rtx_sent,
-        nacks_sent: sum.nacks_sent + shard.nacks_sent,
-        nacks_received: sum.nacks_received + shard.nacks_received,
-        plis_sent: sum.plis_sent + shard.plis_sent,
-        plis_received: sum.plis_received + shard.plis_received,
-        data_received: sum.data_received + shard.data_received,
-        data_sent: sum.data_sent + shard.data_sent,
-        transports: sum.transports + shard.transports,
-        up_tracks: sum.up_tracks + shard.up_tracks,
-        down_tracks: sum.down_tracks + shard.down_tracks,
-        ticks: sum.ticks + shard.ticks,
-    }
 }
 
 /// Writes one counter with a value for each label set; the suffix `_total` is added.

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use millrace_netio::{NetIo, SendCounters};
+use millrace_netio::{NetCounters, NetIo};
 use millrace_shared::link::Command;
 use millrace_shared::time::Timestamp;
 
@@ -61,7 +61,7 @@ impl Shard {
         }
         io.submit();
         let waits = self.lanes.flush();
-        self.note_sent(&io.counters().send);
+        self.note_io(&io.counters());
         if more || received == DATAGRAMS_PER_TICK_MAX || applied == COMMANDS_PER_TICK_MAX {
             return now;
         }
@@ -73,9 +73,18 @@ impl Shard {
         self.timers.next().min(retry)
     }
 
-    fn note_sent(&mut self, send: &SendCounters) {
-        self.metrics.datagrams_sent = send.datagrams;
-        self.metrics.bytes_sent = send.bytes;
-        self.metrics.sends = send.submissions;
+    fn note_io(&mut self, io: &NetCounters) {
+        let metrics = &mut self.metrics;
+        metrics.receive_starved = io.receive.starved;
+        metrics.receive_errors = io.receive.errors;
+        metrics.datagrams_sent = io.send.datagrams;
+        metrics.bytes_sent = io.send.bytes;
+        metrics.sends = io.send.submissions;
+        metrics.gso_refused = io.send.gso_refused;
+        metrics.send_full = io.send.errors.full;
+        metrics.send_too_long = io.send.errors.message_size;
+        metrics.send_unreachable = io.send.errors.unreachable;
+        metrics.send_denied = io.send.errors.denied;
+        metrics.send_other = io.send.errors.other;
     }
 }

@@ -304,6 +304,7 @@ impl Call {
         let transport = self.world.peers[self.publisher].transport;
         match *change {
             Change::Mute(muted) => self.world.command(Command::MuteUpTrack {
+                transport,
                 track: TRACK,
                 muted,
             }),
@@ -312,6 +313,7 @@ impl Call {
                 temporal,
                 paused,
             } => self.world.command(Command::SetDownTrackLayer {
+                transport: self.world.peers[self.subscriber].transport,
                 down: DOWN,
                 max_layer: Layer { spatial, temporal },
                 paused,

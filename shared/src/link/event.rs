@@ -113,6 +113,23 @@ pub struct ShardMetrics {
     pub lane_messages_received: u64,
     pub lane_messages_delayed: u64,
     pub lane_messages_lost: u64,
+    /// Transports that this shard took over from the one they were placed on.
+    pub transports_adopted: u64,
+    /// Datagrams that arrived here and are another shard's, and checks among them.
+    pub datagrams_passed: u64,
+    pub checks_passed: u64,
+    /// Times the kernel found no free receive buffer and left datagrams in the socket.
+    pub receive_starved: u64,
+    pub receive_errors: u64,
+    /// Trains that segmentation offload refused and that were sent singly.
+    pub gso_refused: u64,
+    /// Datagrams the kernel refused: buffer full, too long for the path, no way there, forbidden by
+    /// the firewall, other.
+    pub send_full: u64,
+    pub send_too_long: u64,
+    pub send_unreachable: u64,
+    pub send_denied: u64,
+    pub send_other: u64,
     pub ticks: u64,
 }
 
