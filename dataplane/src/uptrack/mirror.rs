@@ -77,8 +77,10 @@ impl UpTrack {
 
     /// A number of the publisher that carried nothing.
     pub fn skip_mirrored(&mut self, now: Timestamp, spatial: u8, seq: ExtSeq) {
+        let frames = self.frames;
         if let Some(encoding) = self.encoding_mut(spatial) {
             encoding.note_mirrored(now, seq, false);
+            encoding.note_alive(now, frames);
         }
     }
 

@@ -310,6 +310,7 @@ impl World {
         self.command(
             peer,
             Command::SetDownTrackLayer {
+                transport: Self::transport(peer),
                 down,
                 max_layer,
                 paused,
@@ -333,6 +334,7 @@ impl World {
         self.command(
             peer,
             Command::MuteUpTrack {
+                transport: Self::transport(peer),
                 track: track_id,
                 muted,
             },
