@@ -1,8 +1,12 @@
 //! The command line.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use millrace_loadgen::report::model::Slo;
+use millrace_loadgen::run::SourceChoice;
 
 /// Loads a LiveKit-compatible server with clients that publish and receive media, and measures what
 /// comes through.
@@ -15,6 +19,10 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Hold one load and measure it
+    Run(Run),
+    /// Raise the load until the service level breaks, and look at it around that point
+    Capacity(Capacity),
     /// Join one silent client, say what the server tells it, and leave
     Join(Join),
     /// Draw the report of a run again from its JSON
@@ -54,4 +62,169 @@ pub(crate) struct Report {
     /// The page to write
     #[arg(short, long, default_value = "report.html")]
     pub(crate) output: PathBuf,
+}
+
+/// What every kind of run takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// audio, meeting, livestream, screenshare, churn, mixed, or a TOML file
+    pub(crate) scenario: String,
+    /// Process of the server, whose CPU, memory and socket drops are read
+    #[arg(long)]
+    pub(crate) pid: Option<u32>,
+    /// CPU for a media thread; given again, there is another thread
+    #[arg(long)]
+    pub(crate) cpu: Vec<usize>,
+    /// Where clients send from: loopback, a network routed to this host (10.9.0.0/16), or ports
+    /// (20000-20999)
+    #[arg(long, default_value = "loopback", value_parser = source)]
+    pub(crate) source: SourceChoice,
+    /// Send media here instead of to the server's candidates
+    #[arg(long)]
+    pub(crate) media_address: Option<SocketAddr>,
+    #[arg(long, default_value_t = 50.0)]
+    pub(crate) joins_per_second: f64,
+    /// Subscribers of which every packet is decrypted, checked and timed; of the others one in ten
+    #[arg(long, default_value_t = 50)]
+    pub(crate) sampled: u32,
+    #[command(flatten)]
+    pub(crate) slo: SloArgs,
+    /// Page to write the report to; JSON and CSV are written beside it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// The service level: a run that breaks it ends with a failure.
+#[derive(Copy, Clone, Debug, Args)]
+pub(crate) struct SloArgs {
+    /// 99th percentile of the forwarding latency
+    #[arg(long, default_value_t = 5.0)]
+    slo_latency_ms: f64,
+    /// Share of packets lost
+    #[arg(long, default_value_t = 0.001)]
+    slo_loss: f64,
+    /// 99th percentile of a join
+    #[arg(long, default_value_t = 2000.0)]
+    slo_join_ms: f64,
+}
+
+impl SloArgs {
+    pub(crate) fn slo(self) -> Slo {
+        Slo {
+            latency_p99_ns_max: (self.slo_latency_ms * 1e6) as u64,
+            loss_ratio_max: self.slo_loss,
+            join_p99_ns_max: (self.slo_join_ms * 1e6) as u64,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// How many viewers, listeners, participants...; what it counts depends on the scenario
+    #[arg(long)]
+    pub(crate) size: Option<u32>,
+    /// How long to measure, as 30, 30s or 2m
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub(crate) duration: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Capacity {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Load to begin with
+    #[arg(long)]
+    pub(crate) start: Option<u32>,
+    /// Load beyond which not to look
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) limit: u32,
+    /// How long each load is held while searching
+    #[arg(long, default_value = "8s", value_parser = duration)]
+    pub(crate) step: Duration,
+    /// How long 70, 95, 150 and 200 % of the knee are held
+    #[arg(long, default_value = "15s", value_parser = duration)]
+    pub(crate) hold: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, factor) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60.0),
+        None => (text.strip_suffix('s').unwrap_or(text), 1.0),
+    };
+    let seconds = number.parse::<f64>().ok().map(|number| number * factor);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| format!("{text} is no duration such as 30s or 2m"))
+}
+
+fn source(text: &str) -> Result<SourceChoice, String> {
+    let network = || {
+        let (ip, prefix) = text.split_once('/')?;
+        let ip: Ipv4Addr = ip.parse().ok()?;
+        let prefix: u32 = prefix.parse().ok().filter(|it| (8..=30).contains(it))?;
+        // Without the network's own address and its broadcast.
+        Some(SourceChoice::Network {
+            first: Ipv4Addr::from_bits((ip.to_bits() & (u32::MAX << (32 - prefix))) + 1),
+            count: (1 << (32 - prefix)) - 2,
+        })
+    };
+    let ports = || {
+        let (first, last) = text.split_once('-')?;
+        let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
+        Some(SourceChoice::Ports {
+            first,
+            count: last.checked_sub(first)?.checked_add(1)?,
+        })
+    };
+    if text == "loopback" {
+        return Ok(SourceChoice::Loopback);
+    }
+    network()
+        .or_else(ports)
+        .ok_or_else(|| format!("{text} is neither loopback, nor a network, nor a range of ports"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
+        assert!(duration("0").is_err());
+        assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn sources() {
+        assert_eq!(source("loopback"), Ok(SourceChoice::Loopback));
+        assert_eq!(
+            source("10.9.0.0/16"),
+            Ok(SourceChoice::Network {
+                first: Ipv4Addr::new(10, 9, 0, 1),
+                count: 65_534
+            })
+        );
+        assert_eq!(
+            source("20000-20009"),
+            Ok(SourceChoice::Ports {
+                first: 20_000,
+                count: 10
+            })
+        );
+        assert!(source("9-1").is_err());
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
 }

@@ -2,14 +2,19 @@
 //! door, publish and receive realistic media, and measure each packet on its way.
 #![forbid(unsafe_code)]
 
+pub mod capacity;
 pub mod client;
 pub mod ice;
+pub mod machine;
 pub mod measure;
 pub mod media;
 pub mod pump;
 pub mod report;
+pub mod run;
+pub mod scenario;
 pub mod sdp;
 pub mod signal;
 pub mod stream;
 pub mod token;
 pub mod transport;
+pub mod watch;

@@ -3,14 +3,12 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use crate::report::latency::Latency;
 
 /// Encodings told apart in bitrates: audio, and the simulcast layers.
 pub const LAYERS: usize = 4;
 /// What [`LAYERS`] counts, by index.
 pub const LAYER_NAMES: [&str; LAYERS] = ["audio", "q", "h", "f"];
-
-const LATENCY_US_MAX: u64 = 60_000_000;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -42,6 +40,9 @@ counters! {
     /// RTP packets handed to the kernel, without retransmissions.
     sent,
     sent_bytes,
+    /// Packets sent times those who are to get them, and their bytes.
+    offered,
+    offered_bytes,
     /// Retransmissions sent.
     retransmitted,
     /// Datagrams of RTP received, of all clients.
@@ -74,6 +75,8 @@ counters! {
     key_frames,
     freezes,
     freeze_ms,
+    /// Streams that froze for the first time.
+    frozen,
     nacks_sent,
     plis_sent,
     nacks_received,
@@ -104,55 +107,46 @@ impl Counters {
     }
 }
 
-/// Microseconds from 1 to a minute, to three digits.
-pub fn latency_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are constants")
-}
-
 /// Counters with latencies.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Meter {
     pub counters: Counters,
-    /// Forwarding latency of audio and of video, in microseconds.
-    pub audio_us: Histogram<u64>,
-    pub video_us: Histogram<u64>,
-}
-
-impl Default for Meter {
-    fn default() -> Self {
-        Self {
-            counters: Counters::default(),
-            audio_us: latency_histogram(),
-            video_us: latency_histogram(),
-        }
-    }
+    /// Forwarding latency of audio and of video.
+    pub audio: Latency,
+    pub video: Latency,
+    /// The longest freeze.
+    pub freeze_ms_max: u64,
 }
 
 impl Meter {
     pub fn record_latency(&mut self, audio: bool, latency: Duration) {
-        let us = u64::try_from(latency.as_micros()).unwrap_or(LATENCY_US_MAX);
+        let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         let histogram = if audio {
-            &mut self.audio_us
+            &mut self.audio
         } else {
-            &mut self.video_us
+            &mut self.video
         };
-        histogram.saturating_record(us.max(1));
+        histogram.record_ns(ns);
+    }
+
+    pub fn record_freeze(&mut self, freeze: Duration) {
+        let ms = u64::try_from(freeze.as_millis()).unwrap_or(u64::MAX);
+        self.counters.freezes += 1;
+        self.counters.freeze_ms += ms;
+        self.freeze_ms_max = self.freeze_ms_max.max(ms);
     }
 
     pub fn add(&mut self, other: &Self) {
         self.counters.add(&other.counters);
-        for (ours, theirs) in [
-            (&mut self.audio_us, &other.audio_us),
-            (&mut self.video_us, &other.video_us),
-        ] {
-            ours.add(theirs).expect("all have the same bounds");
-        }
+        self.audio.add(&other.audio);
+        self.video.add(&other.video);
+        self.freeze_ms_max = self.freeze_ms_max.max(other.freeze_ms_max);
     }
 
     /// Both kinds together.
-    pub fn latency_us(&self) -> Histogram<u64> {
-        let mut both = self.audio_us.clone();
-        both.add(&self.video_us).expect("all have the same bounds");
+    pub fn latency(&self) -> Latency {
+        let mut both = self.audio.clone();
+        both.add(&self.video);
         both
     }
 
@@ -191,8 +185,8 @@ mod tests {
         sum.add(&part.take());
         assert_eq!(sum.counters.sent, 6);
         assert_eq!(sum.counters.layer_bytes[2], 14);
-        assert_eq!(sum.latency_us().len(), 4);
-        assert_eq!(sum.latency_us().value_at_quantile(0.5), 100);
-        assert_eq!(part.latency_us().len(), 0);
+        assert_eq!(sum.latency().count(), 4);
+        assert_eq!(sum.audio.percentile_ns(50.0).unwrap() / 2000, 50);
+        assert!(part.latency().is_empty());
     }
 }

@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::pump::PeerId;
 use crate::sdp::SdpError;
 use crate::signal::SignalError;
-use crate::stream::publisher::TrackSource;
+use crate::stream::publisher::{Audience, TrackSource};
 use crate::token::ApiKey;
 use crate::transport::Keys;
 
@@ -39,6 +39,7 @@ pub struct TrackSpec {
     pub number: u32,
     pub source: TrackSource,
     pub screen: bool,
+    pub audience: Audience,
 }
 
 /// How large a participant shows the others' pictures, and so which layers it asks for.

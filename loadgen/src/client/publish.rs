@@ -166,6 +166,7 @@ impl Publication {
             ssrcs: self.ssrcs.clone(),
             rids: self.rids(),
             ids,
+            audience: self.spec.audience.clone(),
             seed: u64::from(self.spec.number).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         })
     }

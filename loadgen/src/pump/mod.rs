@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender};
 use millrace_netio::{Doorbell, NetCounters};
 use millrace_shared::dtls::Identity;
 use millrace_shared::link::IceCredentials;
-use millrace_shared::time::{Epoch, UNIX_EPOCH_SINCE_1900};
+use millrace_shared::time::{Epoch, Timestamp, UNIX_EPOCH_SINCE_1900};
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -71,6 +71,8 @@ pub enum Command {
     },
     /// Says goodbye and forgets the transport.
     Remove(PeerId),
+    /// Hands over what was measured since the last time.
+    Sample,
     Stop,
 }
 
@@ -97,6 +99,8 @@ pub struct Sample {
     /// Totals of its network.
     pub net: NetCounters,
     pub peers: usize,
+    /// When it was taken.
+    pub at: Timestamp,
 }
 
 /// One media thread to start.
@@ -154,7 +158,7 @@ pub struct Pump {
 
 impl Pump {
     /// Starts the thread and waits until its sockets are open.
-    pub fn start(config: PumpConfig, samples: Sender<Sample>) -> Result<Self, PumpError> {
+    pub fn start(config: PumpConfig, samples: UnboundedSender<Sample>) -> Result<Self, PumpError> {
         let doorbell = Doorbell::new()?;
         let (commands, queue) = crossbeam_channel::unbounded();
         let (started_tx, started) = mpsc::sync_channel(1);
@@ -205,7 +209,7 @@ fn body(
     config: &PumpConfig,
     commands: &Receiver<Command>,
     doorbell: &Doorbell,
-    samples: Sender<Sample>,
+    samples: UnboundedSender<Sample>,
     started: &mpsc::SyncSender<Result<Started, PumpError>>,
 ) {
     if let Some(cpu) = config.cpu

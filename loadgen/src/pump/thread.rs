@@ -3,18 +3,20 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use hashbrown::HashMap;
 use millrace_netio::{NetIo, Transmit};
 use millrace_shared::dtls::{Identity, PollBuffer};
 use millrace_shared::time::{Epoch, Timestamp};
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::locals::{Locals, Source, local_key};
 use super::peer::{Peer, Surroundings};
 use super::{Command, PeerId, PumpConfig, Sample};
 use crate::measure::Meter;
 
-const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+/// Longest wait: a thread without clients looks around now and then.
+const PARK_MAX: Duration = Duration::from_secs(1);
 /// Datagrams taken between two looks at the timers.
 const DRAIN_MAX: usize = 512;
 
@@ -32,15 +34,14 @@ pub(super) struct MediaThread {
     timers: BinaryHeap<Reverse<(Timestamp, usize)>>,
     meter: Meter,
     buffer: PollBuffer,
-    samples: Sender<Sample>,
-    sample_at: Timestamp,
+    samples: UnboundedSender<Sample>,
 }
 
 impl MediaThread {
     pub(super) fn new(
         config: &PumpConfig,
         locals: Arc<Mutex<Locals>>,
-        samples: Sender<Sample>,
+        samples: UnboundedSender<Sample>,
     ) -> Self {
         Self {
             index: config.index,
@@ -56,7 +57,6 @@ impl MediaThread {
             meter: Meter::default(),
             buffer: PollBuffer::new(),
             samples,
-            sample_at: Timestamp::ZERO,
         }
     }
 
@@ -65,22 +65,22 @@ impl MediaThread {
         loop {
             self.receive(io.as_mut());
             for command in commands.try_iter() {
-                if matches!(command, Command::Stop) {
-                    self.stop(io.as_mut());
-                    return;
+                match command {
+                    Command::Stop => {
+                        self.stop(io.as_mut());
+                        return;
+                    }
+                    Command::Sample => self.send_sample(io.as_ref()),
+                    command => {
+                        let (_, tx) = io.split();
+                        self.apply(command, tx);
+                    }
                 }
-                let (_, tx) = io.split();
-                self.apply(command, tx);
             }
             self.fire_timers(io.as_mut());
             io.submit();
-            let now = self.now();
-            if now >= self.sample_at {
-                self.send_sample(io.as_ref());
-                self.sample_at = now + SAMPLE_INTERVAL;
-            }
             let next = self.timers.peek().map_or(Timestamp::NEVER, |it| it.0.0);
-            io.park(Some(next.min(self.sample_at).since(now)));
+            io.park(Some(next.since(self.now()).min(PARK_MAX)));
         }
     }
 
@@ -147,7 +147,7 @@ impl MediaThread {
     fn apply(&mut self, command: Command, tx: &mut dyn Transmit) {
         let now = self.now();
         let id = match &command {
-            Command::Add(_) | Command::Stop => None,
+            Command::Add(_) | Command::Sample | Command::Stop => None,
             Command::Remote { peer, .. }
             | Command::Candidate { peer, .. }
             | Command::Publish { peer, .. }
@@ -187,7 +187,7 @@ impl MediaThread {
                 return self.remove(index);
             }
             // A transport that is gone already.
-            (_, None) | (Command::Stop, _) => {}
+            (_, None) | (Command::Sample | Command::Stop, _) => {}
         }
         if let Some(index) = index
             && let Some(peer) = &mut self.peers[index]
@@ -236,6 +236,7 @@ impl MediaThread {
             meter: self.meter.take(),
             net: io.counters(),
             peers: self.by_id.len(),
+            at: self.now(),
         };
         // Nobody listens any more when the run is over.
         let _ = self.samples.send(sample);

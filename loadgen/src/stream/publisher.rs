@@ -9,8 +9,8 @@ use millrace_shared::srtp::SrtpTx;
 use millrace_shared::time::{Epoch, SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::{PayloadFeedback, RtcpPacket, RtcpWriter, TransportFeedback};
 
+pub use track::{Audience, PublishedTrack, TrackSource};
 use track::{Paced, TrackTx};
-pub use track::{PublishedTrack, TrackSource};
 
 use super::receiver::RTCP_LEN_MAX;
 use super::sender::{PACKET_LEN_MAX, PacketHead};
@@ -158,9 +158,7 @@ impl Publisher {
             };
             let mut packet = [0; PACKET_LEN_MAX];
             let track = &mut self.tracks[paced.track];
-            if let Ok(len) = track.write(now, &mut paced, &head, srtp, &mut packet) {
-                meter.counters.sent += 1;
-                meter.counters.sent_bytes += len as u64;
+            if let Ok(len) = track.write(now, &mut paced, &head, srtp, &mut packet, meter) {
                 out(&packet[..len]);
             }
             self.spare.push(paced.payload);

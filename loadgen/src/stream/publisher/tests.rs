@@ -42,6 +42,7 @@ fn track(source: TrackSource) -> PublishedTrack {
         rids: vec!["q", "h"],
         ids,
         seed: 0,
+        audience: Audience::default(),
     }
 }
 

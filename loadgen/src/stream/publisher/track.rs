@@ -1,4 +1,6 @@
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use millrace_shared::drop::DropReason;
@@ -47,6 +49,34 @@ pub struct PublishedTrack {
     pub rids: Vec<&'static str>,
     pub ids: ExtIds,
     pub seed: u64,
+    pub audience: Audience,
+}
+
+/// How many subscribers are to get each encoding of a track, at this moment. The control side keeps
+/// it while clients come and go.
+#[derive(Clone, Debug, Default)]
+pub struct Audience(Arc<[AtomicU32; ENCODINGS_MAX]>);
+
+/// Encodings of a simulcast.
+const ENCODINGS_MAX: usize = 3;
+
+impl Audience {
+    pub fn set(&self, counts: [u32; ENCODINGS_MAX]) {
+        for (ours, count) in self.0.iter().zip(counts) {
+            ours.store(count, Ordering::Relaxed);
+        }
+    }
+
+    fn of(&self, layer: usize) -> u64 {
+        let count = self.0.get(layer).map(|it| it.load(Ordering::Relaxed));
+        count.unwrap_or(0).into()
+    }
+}
+
+impl PartialEq for Audience {
+    fn eq(&self, other: &Self) -> bool {
+        (0..ENCODINGS_MAX).all(|layer| self.of(layer) == other.of(layer))
+    }
 }
 
 /// A payload that waits for its turn.
@@ -87,6 +117,7 @@ struct LayerTx {
 #[derive(Debug)]
 pub(super) struct TrackTx {
     number: u32,
+    audience: Audience,
     layers: Vec<LayerTx>,
 }
 
@@ -135,6 +166,7 @@ impl TrackTx {
         };
         Self {
             number: track.number,
+            audience: track.audience,
             layers,
         }
     }
@@ -176,7 +208,9 @@ impl TrackTx {
         head: &PacketHead,
         srtp: &SrtpTx,
         out: &mut [u8; PACKET_LEN_MAX],
+        meter: &mut Meter,
     ) -> Result<usize, DropReason> {
+        let audience = self.audience.of(paced.layer);
         let layer = &mut self.layers[paced.layer];
         let stamp = Stamp {
             origin: Origin {
@@ -190,7 +224,13 @@ impl TrackTx {
         stamp
             .write(&mut paced.payload, paced.descriptor_len)
             .ok_or(DropReason::SendLength)?;
-        layer.stream.write(out, head, &paced.payload, srtp)
+        let len = layer.stream.write(out, head, &paced.payload, srtp)?;
+        let counters = &mut meter.counters;
+        counters.sent += 1;
+        counters.sent_bytes += len as u64;
+        counters.offered += audience;
+        counters.offered_bytes += audience * len as u64;
+        Ok(len)
     }
 
     pub(super) fn stream(&mut self, ssrc: Ssrc) -> Option<&mut TxStream> {

@@ -44,6 +44,8 @@ pub(super) struct RxStream {
     /// When to ask for a key frame: decoding cannot go on without one.
     key_frame_at: Timestamp,
     freeze: FreezeDetector,
+    /// It has frozen before.
+    frozen: bool,
     last: Option<(Origin, u32, ExtSeq)>,
 }
 
@@ -57,6 +59,7 @@ impl RxStream {
             nack: NackList::default(),
             key_frame_at: Timestamp::NEVER,
             freeze: FreezeDetector::default(),
+            frozen: false,
             last: None,
         }
     }
@@ -263,8 +266,10 @@ impl RxStream {
             meter.counters.frames += 1;
         }
         if let Some(freeze) = self.freeze.packet(now, view.timestamp) {
-            meter.counters.freezes += 1;
-            meter.counters.freeze_ms += u64::try_from(freeze.as_millis()).unwrap_or(0);
+            meter.record_freeze(freeze);
+            if !std::mem::replace(&mut self.frozen, true) {
+                meter.counters.frozen += 1;
+            }
         }
         let key = match codec.and_then(|codec| codec.video) {
             Some(VideoCodec::Vp8) => {

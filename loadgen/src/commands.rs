@@ -1,0 +1,215 @@
+//! What each command does.
+
+use std::error::Error;
+use std::fs;
+use std::time::{Instant, SystemTime};
+
+use millrace_loadgen::capacity::{self, Search};
+use millrace_loadgen::client::Server;
+use millrace_loadgen::report::model::{Phase, Results};
+use millrace_loadgen::run::{Hold, Run, RunConfig, Sampling};
+use millrace_loadgen::scenario::{BUILT_IN_NAMES, Scenario, built_in, from_toml};
+use millrace_loadgen::signal::Signal;
+use millrace_loadgen::token::{ApiKey, Permission};
+use tokio::sync::watch;
+
+use crate::cli;
+use crate::progress::Progress;
+use crate::summary;
+
+/// Whether the service level held.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    Met,
+    Broken,
+}
+
+type Outcome = Result<Verdict, Box<dyn Error>>;
+
+pub(crate) async fn run(args: &cli::Run) -> Outcome {
+    let config = config(&args.common)?;
+    let slo = config.slo;
+    let size = args.size.unwrap_or(config.scenario.size_default);
+    let name = format!("{} x {size}", config.scenario.name);
+    let mut run = Run::start(config, on_interrupt())?;
+    let mut progress = Progress::new();
+    progress.begin_load(name.clone());
+    let hold = Hold {
+        size,
+        duration: args.duration,
+        phase: Phase::Raise,
+        share_of_knee: None,
+    };
+    let held = run.hold(hold, &mut |live| progress.show_live(live)).await;
+    let failure = held.map(|_| ()).err();
+    let results = run.finish().await;
+    progress.end();
+    for step in &results.steps {
+        println!("{name}");
+        for line in summary::lines(step, &slo) {
+            println!("  {line}");
+        }
+    }
+    write(&args.common, &results)?;
+    say_notes(&results);
+    if let Some(failure) = failure {
+        return Err(failure.into());
+    }
+    let met = results.steps.iter().all(|step| slo.is_met(step));
+    Ok(if met { Verdict::Met } else { Verdict::Broken })
+}
+
+pub(crate) async fn capacity(args: &cli::Capacity) -> Outcome {
+    let config = config(&args.common)?;
+    let search = Search {
+        start: args.start.unwrap_or(config.scenario.size_default).max(1),
+        limit: args.limit,
+        step: args.step,
+        hold: args.hold,
+    };
+    let mut run = Run::start(config, on_interrupt())?;
+    let mut progress = Progress::new();
+    let found = capacity::find(&mut run, search, &mut progress).await;
+    let results = run.finish().await;
+    progress.end();
+    write(&args.common, &results)?;
+    say_notes(&results);
+    let found = found?;
+    println!("{found}");
+    Ok(if found.knee.is_some() {
+        Verdict::Met
+    } else {
+        Verdict::Broken
+    })
+}
+
+pub(crate) async fn join(join: &cli::Join) -> Outcome {
+    let key = ApiKey::new(&join.server.api_key, &join.server.api_secret);
+    let permission = Permission {
+        publish: false,
+        subscribe: true,
+    };
+    let token = key.join_token(&join.room, &join.identity, permission, SystemTime::now());
+    let begun = Instant::now();
+    let (mut signal, response) = Signal::join(&join.server.url, &token, true).await?;
+    let server = response.server_info.unwrap_or_default();
+    println!(
+        "joined {} as {} in {:.1} ms; server {} (protocol {}), {} others in the room",
+        join.room,
+        join.identity,
+        begun.elapsed().as_secs_f64() * 1e3,
+        server.version,
+        server.protocol,
+        response.other_participants.len()
+    );
+    signal.leave().await?;
+    Ok(Verdict::Met)
+}
+
+pub(crate) fn report(report: &cli::Report) -> Outcome {
+    Results::read(&report.results)?.write_page(&report.output)?;
+    Ok(Verdict::Met)
+}
+
+fn config(common: &cli::Common) -> Result<RunConfig, Box<dyn Error>> {
+    let threads = if common.cpu.is_empty() {
+        vec![None]
+    } else {
+        common.cpu.iter().copied().map(Some).collect()
+    };
+    Ok(RunConfig {
+        server: Server {
+            url: common.server.url.clone(),
+            key: ApiKey::new(&common.server.api_key, &common.server.api_secret),
+            media_address: common.media_address,
+        },
+        scenario: scenario(&common.scenario)?,
+        threads,
+        source: common.source.clone(),
+        joins_per_s: common.joins_per_second,
+        sampling: Sampling {
+            all_up_to: common.sampled,
+            ..Sampling::default()
+        },
+        pid: common.pid,
+        slo: common.slo.slo(),
+        command_line: command_line(std::env::args()),
+    })
+}
+
+fn scenario(name: &str) -> Result<Scenario, Box<dyn Error>> {
+    if let Some(scenario) = built_in(name) {
+        return Ok(scenario);
+    }
+    let text = fs::read_to_string(name).map_err(|error| {
+        let names = BUILT_IN_NAMES.join(", ");
+        format!("{name} is none of {names}, and cannot be read as a file: {error}")
+    })?;
+    from_toml(&text).map_err(|error| format!("{name}: {error}").into())
+}
+
+/// The arguments, without the secret.
+fn command_line(arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let mut hide_next = false;
+    arguments
+        .map(|argument| {
+            if std::mem::take(&mut hide_next) {
+                return "***".to_owned();
+            }
+            hide_next = argument == "--api-secret";
+            if argument.starts_with("--api-secret=") {
+                return "--api-secret=***".to_owned();
+            }
+            argument
+        })
+        .collect()
+}
+
+/// Becomes true with the first Ctrl-C; the second one ends the process as usual.
+fn on_interrupt() -> watch::Receiver<bool> {
+    let (tx, rx) = watch::channel(false);
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            // Nobody listens when the run is over already.
+            let _ = tx.send(true);
+            eprintln!("ending; once more to end at once");
+        }
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    });
+    rx
+}
+
+fn write(common: &cli::Common, results: &Results) -> Result<(), Box<dyn Error>> {
+    if let Some(page) = &common.report {
+        results.write(page)?;
+        println!("the report is {}", page.display());
+    }
+    Ok(())
+}
+
+fn say_notes(results: &Results) {
+    for note in &results.notes {
+        println!("note: {note}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_does_not_reach_the_report() {
+        let arguments = ["x", "--api-secret", "s3cret", "--api-secret=s3cret", "run"];
+        let shown = command_line(arguments.into_iter().map(str::to_owned));
+        assert!(!shown.join(" ").contains("s3cret"), "{shown:?}");
+        assert_eq!(shown.last().unwrap(), "run");
+    }
+
+    #[test]
+    fn an_unknown_scenario_names_those_there_are() {
+        let error = scenario("livstream").unwrap_err().to_string();
+        assert!(error.contains("livestream"), "{error}");
+    }
+}

@@ -1,0 +1,302 @@
+//! The clients of a run, who come and go as it asks.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use millrace_shared::link::Fingerprint;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep_until, timeout};
+
+use super::rooms::{Census, Rooms};
+use crate::client::{Client, ClientError, ClientSpec, Server, TrackSpec};
+use crate::pump::PumpHandle;
+use crate::report::latency::Latency;
+use crate::scenario::{Churn, Participant};
+use crate::stream::publisher::Audience;
+
+/// A server that does not answer a goodbye is not waited for.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Kinds of errors that are told apart in notes.
+const ERRORS_KEPT: usize = 5;
+
+/// Which clients decrypt, check and time every packet; the others count by header.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Sampling {
+    /// The first so many subscribers.
+    pub all_up_to: u32,
+    /// And of those after them one in so many.
+    pub then_one_in: u32,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            all_up_to: 50,
+            then_one_in: 10,
+        }
+    }
+}
+
+impl Sampling {
+    fn includes(self, index: u32) -> bool {
+        index < self.all_up_to || index.is_multiple_of(self.then_one_in.max(1))
+    }
+}
+
+/// How joins went.
+#[derive(Clone, Debug, Default)]
+pub(super) struct JoinLog {
+    pub(super) attempted: u32,
+    pub(super) joined: u32,
+    pub(super) failed: u32,
+    /// Clients whose session broke after they had joined.
+    pub(super) broken: u32,
+    pub(super) latency: Latency,
+    errors: HashMap<String, u32>,
+}
+
+impl JoinLog {
+    fn note(&mut self, error: &ClientError) {
+        let text = error.to_string();
+        if self.errors.contains_key(&text) || self.errors.len() < ERRORS_KEPT {
+            *self.errors.entry(text).or_default() += 1;
+        }
+    }
+}
+
+/// What all clients of a run share.
+#[derive(Debug)]
+struct Shared {
+    server: Server,
+    fingerprint: Fingerprint,
+    rooms: Mutex<Rooms>,
+    log: Mutex<JoinLog>,
+}
+
+impl Shared {
+    // A client that panicked has left both as they were.
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self) -> MutexGuard<'_, JoinLog> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct Member {
+    leave: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+pub(super) struct Crowd {
+    shared: Arc<Shared>,
+    pumps: Vec<PumpHandle>,
+    sampling: Sampling,
+    members: HashMap<(String, String), Member>,
+    /// Those that pass through; they leave by themselves.
+    passers: Vec<Member>,
+    clients: u32,
+    subscribers: u32,
+    tracks: u32,
+}
+
+impl Crowd {
+    pub(super) fn new(
+        server: Server,
+        pumps: Vec<PumpHandle>,
+        fingerprint: Fingerprint,
+        sampling: Sampling,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                server,
+                fingerprint,
+                rooms: Mutex::default(),
+                log: Mutex::default(),
+            }),
+            pumps,
+            sampling,
+            members: HashMap::new(),
+            passers: Vec::new(),
+            clients: 0,
+            subscribers: 0,
+            tracks: 0,
+        }
+    }
+
+    pub(super) fn census(&self) -> Census {
+        self.shared.rooms().census()
+    }
+
+    /// How joins went since the last call.
+    pub(super) fn take_log(&self) -> JoinLog {
+        let mut log = self.shared.log();
+        let errors = log.errors.clone();
+        let taken = std::mem::take(&mut *log);
+        log.errors = errors;
+        taken
+    }
+
+    /// Who joined and who failed since [`Self::take_log`].
+    pub(super) fn progress(&self) -> (u32, u32) {
+        let log = self.shared.log();
+        (log.joined, log.failed)
+    }
+
+    /// What went wrong, most frequent first, a sentence each.
+    pub(super) fn errors(&self) -> Vec<String> {
+        let log = self.shared.log();
+        let mut errors: Vec<_> = log.errors.iter().collect();
+        errors.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        errors
+            .into_iter()
+            .map(|(error, count)| format!("{count} clients: {error}"))
+            .collect()
+    }
+
+    /// Makes these the members: others leave, those missing begin to join, `rate` a second.
+    /// Returns when the last of them begins, and how many they are.
+    pub(super) fn resize(&mut self, wanted: &[Participant], rate: f64) -> (Instant, u32) {
+        let key = |it: &Participant| (it.room.clone(), it.identity.clone());
+        let names: std::collections::HashSet<_> = wanted.iter().map(key).collect();
+        self.members.retain(|name, member| {
+            if !names.contains(name) {
+                // It leaves in its own time.
+                let _ = member.leave.send(true);
+            }
+            names.contains(name)
+        });
+        let mut begin = Instant::now();
+        let mut count = 0;
+        for participant in wanted {
+            let name = key(participant);
+            if self.members.contains_key(&name) {
+                continue;
+            }
+            let member = self.admit(participant, begin, None);
+            self.members.insert(name, member);
+            begin += Duration::from_secs_f64(1.0 / rate.max(0.1));
+            count += 1;
+        }
+        (begin, count)
+    }
+
+    /// One more that passes through.
+    pub(super) fn pass(&mut self, room: &str, churn: &Churn) {
+        let participant = churn.role.participant(room, self.clients);
+        let member = self.admit(&participant, Instant::now(), Some(churn.stay));
+        self.passers.retain(|passer| !passer.task.is_finished());
+        self.passers.push(member);
+    }
+
+    fn admit(
+        &mut self,
+        participant: &Participant,
+        begin: Instant,
+        stay: Option<Duration>,
+    ) -> Member {
+        let spec = self.spec(participant);
+        let pump = self.pumps[self.clients as usize % self.pumps.len()].clone();
+        self.clients += 1;
+        let (leave, left) = watch::channel(false);
+        let shared = Arc::clone(&self.shared);
+        let task = tokio::spawn(async move {
+            sleep_until(begin.into()).await;
+            take_part(&shared, spec, pump, left, stay).await;
+        });
+        Member { leave, task }
+    }
+
+    fn spec(&mut self, participant: &Participant) -> ClientSpec {
+        let tracks = participant.media.iter().map(|medium| {
+            self.tracks += 1;
+            TrackSpec {
+                number: self.tracks,
+                source: medium.source.clone(),
+                screen: medium.screen,
+                audience: Audience::default(),
+            }
+        });
+        let tracks = tracks.collect();
+        let sampled = participant.subscribe && {
+            self.subscribers += 1;
+            self.sampling.includes(self.subscribers - 1)
+        };
+        ClientSpec {
+            room: participant.room.clone(),
+            identity: participant.identity.clone(),
+            tracks,
+            subscribe: participant.subscribe,
+            layout: participant.layout,
+            sampled,
+        }
+    }
+
+    /// Everybody leaves.
+    pub(super) async fn dismiss(&mut self) {
+        let members = self.members.drain().map(|(_, member)| member);
+        let all: Vec<_> = members.chain(self.passers.drain(..)).collect();
+        for member in &all {
+            // One that has gone already needs no asking.
+            let _ = member.leave.send(true);
+        }
+        for member in all {
+            // A task that panicked has said so.
+            let _ = member.task.await;
+        }
+    }
+}
+
+async fn take_part(
+    shared: &Shared,
+    spec: ClientSpec,
+    pump: PumpHandle,
+    mut leave: watch::Receiver<bool>,
+    stay: Option<Duration>,
+) {
+    shared.log().attempted += 1;
+    let (room, identity) = (spec.room.clone(), spec.identity.clone());
+    let listens = spec.subscribe.then_some(spec.layout);
+    let tracks = spec.tracks.clone();
+    let joined = tokio::select! {
+        joined = Client::join(&shared.server, spec, pump, shared.fingerprint) => joined,
+        _ = leave.wait_for(|leave| *leave) => return,
+    };
+    let mut client = match joined {
+        Ok(client) => client,
+        Err(error) => {
+            let mut log = shared.log();
+            log.failed += 1;
+            log.note(&error);
+            return;
+        }
+    };
+    {
+        let mut log = shared.log();
+        log.joined += 1;
+        let connected = client.times().connected.unwrap_or_default();
+        log.latency
+            .record_ns(u64::try_from(connected.as_nanos()).unwrap_or(u64::MAX));
+    }
+    shared.rooms().enter(&room, &identity, &tracks, listens);
+    let stay = stay.unwrap_or(Duration::MAX);
+    let broken = tokio::select! {
+        error = client.run() => Some(error),
+        _ = leave.wait_for(|leave| *leave) => None,
+        () = tokio::time::sleep(stay) => None,
+    };
+    shared.rooms().leave(&room, &identity);
+    if let Some(error) = broken {
+        let mut log = shared.log();
+        log.broken += 1;
+        log.note(&error);
+        return;
+    }
+    // A server that is slow to say goodbye has been told all the same.
+    let _ = timeout(LEAVE_TIMEOUT, client.leave()).await;
+}
