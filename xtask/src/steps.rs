@@ -22,9 +22,23 @@ pub(crate) fn test(root: &Path) -> Result<Counts, String> {
     Ok(counts)
 }
 
+/// Seeds of the simulated node that `deep` runs.
+const SEEDS: &str = "1..2000";
+
+/// Many seeds of the simulated node, and what its tests measure more strictly in a release build.
+fn simulation(root: &Path) -> Result<Counts, String> {
+    let mut command = Command::new("cargo");
+    command
+        .args(["test", "--release", "-p", "millrace-dataplane"])
+        .args(["--test", "simulation", "--", "--nocapture"])
+        .env("MILLRACE_SEEDS", SEEDS);
+    run(root, "seeds of the simulated node", &mut command)
+}
+
 /// Longer than CI may take.
 pub(crate) fn deep(root: &Path) -> Result<Counts, String> {
     let mut counts = test(root)?;
+    counts += simulation(root)?;
     counts += step(
         root,
         "deep browser cells",

@@ -317,7 +317,8 @@ impl World {
             },
         );
         if paused {
-            self.effect(peer, Effect::Paused(copy));
+            let wishes = self.ledger.copies[copy].wishes.len();
+            self.effect(peer, Effect::Paused(copy, wishes));
         }
     }
 
@@ -406,15 +407,17 @@ impl World {
     pub(crate) fn take_effect(&mut self, effect: Effect) {
         match effect {
             Effect::Removed(copy) => self.ledger.copies[copy].removed = true,
-            Effect::Paused(copy) => {
+            Effect::Paused(copy, wishes) => {
                 let now = self.now();
                 let copy = &mut self.ledger.copies[copy];
-                let wish = copy.wish();
-                copy.wishes.push(Wish {
-                    since: now,
-                    paused: true,
-                    ..wish
-                });
+                if copy.wishes.len() == wishes {
+                    let wish = copy.wish();
+                    copy.wishes.push(Wish {
+                        since: now,
+                        paused: true,
+                        ..wish
+                    });
+                }
             }
             Effect::Muted(track, muted) => {
                 if let Some(found) = self.track(track) {

@@ -27,6 +27,7 @@ mod watch;
 mod world;
 
 mod errors;
+mod idle;
 mod same;
 mod seeds;
 

@@ -54,6 +54,8 @@ impl<M: Clone> Host<M> {
 pub(crate) struct Node<M> {
     hosts: Vec<Host<M>>,
     stalled_until: Timestamp,
+    /// Real time that ticks took.
+    spent: Duration,
 }
 
 /// What one tick of a shard did.
@@ -115,6 +117,7 @@ impl<M: Clone> Node<M> {
         Self {
             hosts: hosts.collect(),
             stalled_until: Timestamp::ZERO,
+            spent: Duration::ZERO,
         }
     }
 
@@ -159,6 +162,11 @@ impl<M: Clone> Node<M> {
         self.stalled_until = until;
     }
 
+    /// Real time that ticks took since the last call.
+    pub(crate) fn take_spent(&mut self) -> Duration {
+        std::mem::take(&mut self.spent)
+    }
+
     /// When a shard must run.
     pub(crate) fn due(&self, now: Timestamp) -> Timestamp {
         let due = self
@@ -177,7 +185,9 @@ impl<M: Clone> Node<M> {
         }
         host.rung.store(false, Ordering::Relaxed);
         let mut commands = std::iter::from_fn(|| host.commands.pop_front());
+        let begun = Instant::now();
         host.due = host.shard.tick(now, &mut host.io, &mut commands);
+        self.spent += begun.elapsed();
         Some(Ticked {
             taken: host.io.drain_taken(),
             refused: host.io.drain_refused(),

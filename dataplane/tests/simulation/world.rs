@@ -94,7 +94,8 @@ pub(crate) struct Track {
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Effect {
     Removed(usize),
-    Paused(usize),
+    /// Unless another wish came after this many.
+    Paused(usize, usize),
     Muted(u16, bool),
     Left(usize),
 }
@@ -174,6 +175,11 @@ impl World {
     }
 
     pub(crate) fn run(mut self) -> Outcome {
+        self.run_until(self.end);
+        self.finish()
+    }
+
+    pub(crate) fn run_until(&mut self, end: Timestamp) {
         loop {
             let now = self.now();
             let peers = self.members.iter().flatten().filter(|it| it.present);
@@ -185,8 +191,8 @@ impl World {
                 .min(peers.unwrap_or(Timestamp::NEVER))
                 .min(self.watch_at)
                 .max(now);
-            if next > self.end {
-                break;
+            if next > end {
+                return;
             }
             while let Some(happening) = self.agenda.take(next) {
                 self.happen(happening);
@@ -198,7 +204,6 @@ impl World {
                 self.watch();
             }
         }
-        self.finish()
     }
 
     fn finish(mut self) -> Outcome {
