@@ -14,9 +14,9 @@ use millrace_shared::link::{
 use millrace_shared::sim::Path;
 use millrace_shared::time::SeqNo;
 
-use crate::config::{RIDS, copy, up_ext_ids, video};
 use crate::encoder::{AUDIO_PT, Encoder, EncoderConfig};
 use crate::ledger::{Copy, CopyOf, Wish};
+use crate::media::{RIDS, copy, up_ext_ids, video};
 use crate::node::FINGERPRINT;
 use crate::peer::{Opener, Peer, Publication, keys};
 use crate::plan::{Action, Publishing, Subscribing};
@@ -193,6 +193,9 @@ impl World {
             };
             Encoder::new(config, random)
         });
+        if !publishing.long_picture_id {
+            self.ledger.short_ids.insert(track);
+        }
         let next_at = self.now() + PUBLISH_DELAY;
         let publication = Publication {
             encoders: encoders.collect(),

@@ -12,8 +12,8 @@ use millrace_shared::time::{ExtSeq, RtpTime, SeqNo, Timestamp};
 use millrace_shared::wire::rtp::{RtpHeader, header_len, write_header};
 use millrace_shared::wire::rtp_ext::{AudioLevel, write_audio_level, write_transport_cc};
 
-use crate::config::{UP_PT, UP_RTX_PT};
 use crate::content::Content;
+use crate::media::{UP_PT, UP_RTX_PT};
 
 pub(crate) const AUDIO_PT: Pt = Pt(100);
 /// Packets kept for retransmission.

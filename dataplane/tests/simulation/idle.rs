@@ -51,7 +51,7 @@ fn add_idle(world: &mut World, number: u64) {
         transport,
         ice: ice.clone(),
         fingerprint: FINGERPRINT,
-        receive_ext_ids: crate::config::up_ext_ids(),
+        receive_ext_ids: crate::media::up_ext_ids(),
     };
     world.node.command(0, Command::SetRemote(Box::new(remote)));
     let port = 1_024 + number as u16;

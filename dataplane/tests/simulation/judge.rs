@@ -14,6 +14,8 @@ const SWITCH_SHIFT_MS_MAX: i64 = 250;
 const SWITCH_SHIFT_STEPPED_MS_MAX: i64 = 750;
 /// Late packets further behind than this need not go (the packet store's reach).
 const LATE_PACKETS_MAX: u64 = 500;
+/// The same with picture ids of 7 bits, which are understood no further back.
+const LATE_PACKETS_SHORT_ID_MAX: u64 = 64;
 
 /// Judges every copy. `stepped` says that wallclocks did.
 pub(crate) fn judge(ledger: &Ledger, stepped: bool, verdict: &mut Verdict) {
@@ -244,9 +246,14 @@ impl Bench<'_> {
         let starts_run = run.first().is_some_and(|(_, first)| {
             first.content.frame == content.frame || first.at >= accepted.at
         });
-        let run_over = run.last().is_some_and(|(_, last)| last.at < accepted.at);
-        accepted.late
-            && (content.seq + LATE_PACKETS_MAX < newest || paused || starts_run || run_over)
+        let run_over = run.last().is_some_and(|(_, last)| last.at <= accepted.at);
+        let short = self.ledger.short_ids.contains(&self.copy.track);
+        let reach = if short {
+            LATE_PACKETS_SHORT_ID_MAX
+        } else {
+            LATE_PACKETS_MAX
+        };
+        accepted.late && (content.seq + reach <= newest || paused || starts_run || run_over)
     }
 
     /// A frame that went whole went with what it needs, unless that was lost before the shard.

@@ -9,9 +9,9 @@ use millrace_shared::time::{ExtSeq, RtpTime, SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::SenderInfo;
 use millrace_shared::wire::rtp::RtpView;
 
-use crate::config::{DOWN_PT, DOWN_RTX_PT};
 use crate::content::Content;
 use crate::encoder::AUDIO_PT;
+use crate::media::{DOWN_PT, DOWN_RTX_PT};
 use crate::verdict::{Oracle, Verdict};
 
 /// A packet that a shard took from the network with a tuple that was valid.
@@ -308,6 +308,8 @@ pub(crate) struct Ledger {
     /// By track and spatial layer.
     pub(crate) arrivals: BTreeMap<(u16, u8), Arrivals>,
     pub(crate) copies: Vec<Copy>,
+    /// Tracks with picture ids of 7 bits.
+    pub(crate) short_ids: BTreeSet<u16>,
     /// Transport-wide numbers that reached the shard, by peer.
     pub(crate) heard: BTreeMap<usize, BTreeSet<u16>>,
     pub(crate) excuses: BTreeMap<usize, Excuses>,

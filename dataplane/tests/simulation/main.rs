@@ -8,14 +8,17 @@
 )]
 
 mod act;
-#[path = "../shard/harness/media.rs"]
+#[path = "../shard/harness/peer.rs"]
 #[allow(dead_code, reason = "it serves the scenario tests too")]
-mod config;
+mod client;
 mod content;
 mod encoder;
 mod io;
 mod judge;
 mod ledger;
+#[path = "../shard/harness/media.rs"]
+#[allow(dead_code, reason = "it serves the scenario tests too")]
+mod media;
 mod node;
 mod peer;
 mod plan;
@@ -27,6 +30,7 @@ mod watch;
 mod world;
 
 mod errors;
+mod handshakes;
 mod idle;
 mod same;
 mod seeds;

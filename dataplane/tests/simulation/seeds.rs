@@ -7,14 +7,17 @@
 
 use std::path::PathBuf;
 
+use millrace_shared::ids::DownTrackId;
+
 use crate::plan::{Plan, Weather};
 use crate::run;
 use crate::tamper::{Fault, Tamper};
 use crate::world::{Outcome, World};
 
 /// Seeds that found an error once, and some others.
-const COMMITTED: [u64; 25] = [
+const COMMITTED: [u64; 27] = [
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 19, 20, 22, 23, 24, 38, 39, 40, 41, 235,
+    308, 422,
 ];
 
 const SHOWN_MAX: usize = 20;
@@ -64,6 +67,25 @@ fn sweep() {
     println!("{} seeds break no rule", last - first + 1);
 }
 
+/// Everything that reached the shards of a copy's track, and what was sent of it, by time.
+fn tell_copy(outcome: &Outcome, down: DownTrackId) {
+    let copies = outcome.ledger.copies.iter();
+    for copy in copies.filter(|copy| copy.down == down) {
+        let sent = copy.sent.iter();
+        let sent = sent.map(|(seq, it)| (it.at, format!("sent {seq} {:?}", it.content)));
+        let tracks = outcome.ledger.arrivals.iter();
+        let arrived = tracks.filter(|((track, _), _)| *track == copy.track);
+        let arrived = arrived.flat_map(|(_, it)| it.packets.values());
+        let arrived =
+            arrived.map(|it| (it.at, format!("arrived, late {} {:?}", it.late, it.content)));
+        let mut lines: Vec<_> = sent.chain(arrived).collect();
+        lines.sort_by_key(|(at, _)| *at);
+        for (at, line) in lines {
+            println!("{:.3} ms {line}", at.as_micros() as f64 / 1_000.0);
+        }
+    }
+}
+
 /// The one of the environment, told in full, with a capture of everything in the clear.
 #[test]
 fn one_seed() {
@@ -83,6 +105,9 @@ fn one_seed() {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("seed-{seed}.pcap"));
     if let Some(capture) = &outcome.capture {
         std::fs::write(&path, capture).unwrap();
+    }
+    if let Ok(copy) = std::env::var("MILLRACE_COPY") {
+        tell_copy(&outcome, DownTrackId(copy.parse().unwrap()));
     }
     let rtp: u64 = outcome.metrics.iter().map(|it| it.rtp_forwarded).sum();
     let again: u64 = outcome.metrics.iter().map(|it| it.rtx_sent).sum();

@@ -7,8 +7,8 @@ use millrace_shared::time::{SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::{RtcpCompound, RtcpPacket, RtcpWriter, SenderInfo};
 use millrace_shared::wire::rtp::RtpView;
 
-use crate::config::{DOWN_PT, DOWN_RTX_PT};
 use crate::encoder::AUDIO_PT;
+use crate::media::{DOWN_PT, DOWN_RTX_PT};
 
 /// An error of a shard.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

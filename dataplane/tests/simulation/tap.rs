@@ -10,9 +10,9 @@ use millrace_shared::wire::rtp::RtpView;
 use millrace_shared::wire::rtp_ext;
 use millrace_shared::wire::stun::{IntegrityKey, StunClass, StunView};
 
-use crate::config::down_ext_ids;
 use crate::content::Content;
 use crate::io::Written;
+use crate::media::down_ext_ids;
 use crate::peer::WALLCLOCK_START;
 use crate::tamper::Tampered;
 use crate::verdict::Oracle;

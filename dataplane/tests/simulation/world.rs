@@ -129,6 +129,7 @@ pub(crate) struct Outcome {
     /// Of every datagram that anybody sent, with its time and addresses.
     pub(crate) digest: String,
     pub(crate) metrics: Vec<ShardMetrics>,
+    pub(crate) ledger: Ledger,
     /// By copy: spatial layer and number of every frame decoded, in order.
     pub(crate) decoded: Vec<(u64, Vec<(u8, u32)>)>,
     pub(crate) gap_max: Duration,
@@ -229,6 +230,7 @@ impl World {
             verdict: self.verdict,
             digest: digest.collect(),
             metrics,
+            ledger: self.ledger,
             decoded,
             gap_max: self.gap_max,
             sizes_max: self.sizes_max,
