@@ -190,6 +190,7 @@ impl World {
                 // Low, and close to the wrap now and then (RFC 3711 §3.3.1 wants it below 2^15).
                 seq: SeqNo((random.next_u64() & 0x7fff) as u16),
                 packets_max: 1 + 2 * u64::from(spatial),
+                key_interval: publishing.key_interval,
             };
             Encoder::new(config, random)
         });

@@ -43,6 +43,8 @@ pub(crate) struct EncoderConfig {
     pub(crate) seq: SeqNo,
     /// Packets of a frame are at most these; key frames have four times as many.
     pub(crate) packets_max: u64,
+    /// Frames from one key frame to the next; 0: when asked.
+    pub(crate) key_interval: u32,
 }
 
 #[derive(Debug)]
@@ -128,7 +130,11 @@ impl Encoder {
     }
 
     fn video(&mut self, now: Timestamp, transport_cc: &mut u16) -> Vec<Plain> {
-        let key = std::mem::take(&mut self.key_wanted);
+        let wanted = std::mem::take(&mut self.key_wanted);
+        let key = match self.config.key_interval {
+            0 => wanted,
+            interval => self.frame % interval == 1,
+        };
         let (temporal, needs, sync) = self.place(key);
         self.newest[usize::from(temporal)] = self.frame;
         self.picture = self.picture.wrapping_add(1) & 0x7fff;

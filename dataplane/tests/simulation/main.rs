@@ -34,6 +34,7 @@ mod handshakes;
 mod idle;
 mod same;
 mod seeds;
+mod shards;
 
 use plan::{Plan, Weather};
 use tamper::{Fault, Tamper};

@@ -26,6 +26,8 @@ pub(crate) struct Publishing {
     pub(crate) temporal_layers: bool,
     pub(crate) long_picture_id: bool,
     pub(crate) interval: Duration,
+    /// Frames from one key frame to the next, whoever asks; 0: when asked.
+    pub(crate) key_interval: u32,
 }
 
 /// A subscription.
@@ -78,7 +80,8 @@ fn ms(millis: u64) -> Duration {
 /// How bad networks and kernels are.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Weather {
-    /// Delay alone: nothing is lost.
+    /// Delay alone: nothing is lost. Key frames come at times of their own, for when they are asked
+    /// for depends on when shards hear of each other.
     Fair,
     Foul,
 }
@@ -153,6 +156,7 @@ fn layer(random: &mut Prng) -> Layer {
 struct Draft {
     random: Prng,
     weather: Weather,
+    key_interval: u32,
     actions: Vec<(Timestamp, Action)>,
     publishings: Vec<Publishing>,
     subscribings: Vec<Subscribing>,
@@ -198,6 +202,7 @@ impl Draft {
             temporal_layers: random.one_in(2),
             long_picture_id: !random.one_in(5),
             interval: ms(if random.one_in(3) { 33 } else { 66 }),
+            key_interval: self.key_interval,
         };
         self.publishings.push(video);
         let video_at = at(ms(450 + self.random.below(800)));
@@ -332,6 +337,10 @@ impl Plan {
         let mut draft = Draft {
             random,
             weather,
+            key_interval: match weather {
+                Weather::Fair => 12,
+                Weather::Foul => 0,
+            },
             actions: Vec::new(),
             publishings: Vec::new(),
             subscribings: Vec::new(),

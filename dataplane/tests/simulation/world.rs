@@ -18,6 +18,7 @@ use crate::ledger::Ledger;
 use crate::node::{Node, Ticked, local};
 use crate::peer::{Opener, Peer, Sent, WALLCLOCK_START};
 use crate::plan::{Action, Plan, START};
+use crate::receiver::Decoded;
 use crate::tamper::Tamper;
 use crate::verdict::Verdict;
 
@@ -130,8 +131,8 @@ pub(crate) struct Outcome {
     pub(crate) digest: String,
     pub(crate) metrics: Vec<ShardMetrics>,
     pub(crate) ledger: Ledger,
-    /// By copy: spatial layer and number of every frame decoded, in order.
-    pub(crate) decoded: Vec<(u64, Vec<(u8, u32)>)>,
+    /// By copy, every frame decoded, in order.
+    pub(crate) decoded: Vec<(u64, Vec<Decoded>)>,
     pub(crate) gap_max: Duration,
     pub(crate) sizes_max: Sizes,
     pub(crate) capture: Option<Vec<u8>>,
@@ -217,11 +218,7 @@ impl World {
             .iter()
             .flatten()
             .flat_map(|it| &it.peer.receivers);
-        let decoded = receivers.map(|receiver| {
-            let frames = receiver.decoded.iter();
-            let frames = frames.map(|it| (it.spatial, it.frame)).collect();
-            (receiver.down.0, frames)
-        });
+        let decoded = receivers.map(|receiver| (receiver.down.0, receiver.decoded.clone()));
         let mut decoded: Vec<_> = decoded.collect();
         decoded.sort_by_key(|(down, _)| *down);
         let digest = self.digest.finish();
