@@ -69,8 +69,9 @@ fn frame(world: &mut World, publisher: usize, encoders: &mut [Vp8Encoder], n: u3
     world.run_ms(13);
 }
 
-/// Every subscriber asks again for two of its newest packets, and forgets the others.
-fn ask_again(world: &mut World) {
+/// Every subscriber asks again for two of its newest packets, and forgets the others. Notes the
+/// payload length of the newest, by which the encodings are told apart.
+fn ask_again(world: &mut World, lens: &mut Vec<usize>) {
     for index in 0..SUBSCRIBERS {
         let peer = index + 1;
         let ssrc = Ssrc(10_000 + 10 * index as u32);
@@ -84,6 +85,11 @@ fn ask_again(world: &mut World) {
             seqs.reverse();
             seqs
         };
+        let newest = world.peers[peer].rtp.iter().rev().map(|got| got.view());
+        let mut newest = newest.filter(|view| view.ssrc == ssrc);
+        if index == 0 {
+            lens.extend(newest.next().map(|view| view.payload().len()));
+        }
         world.peers[peer].rtp.clear();
         world.peers[peer].rtcp.clear();
         world.send_rtcp(peer, |writer| {
@@ -142,13 +148,16 @@ fn forwarding_allocates_nothing() {
     let mut encoders = [0, 1].map(|spatial: usize| {
         Vp8Encoder::new(5_000 + 1_000 * spatial as u32, "m1", Some(RIDS[spatial]))
     });
+    encoders[1].payload_len += 100;
+    let mut lens = Vec::new();
     for n in 0..WARM_UP_FRAMES {
         frame(&mut world, publisher, &mut encoders, n);
         if n % 10 == 9 {
-            ask_again(&mut world);
+            ask_again(&mut world, &mut lens);
         }
     }
 
+    lens.clear();
     let before = metrics(&world);
     let tally = Tally::default();
     world.observe(tally.clone());
@@ -159,7 +168,7 @@ fn forwarding_allocates_nothing() {
         }
         frame(&mut world, publisher, &mut encoders, n);
         if n % 10 == 9 {
-            ask_again(&mut world);
+            ask_again(&mut world, &mut lens);
         }
         n += 1;
     }
@@ -170,7 +179,10 @@ fn forwarding_allocates_nothing() {
     assert!(after.rtx_sent - before.rtx_sent > 1_000);
     assert!(after.rtx_received > before.rtx_received);
     assert!(after.nacks_sent > before.nacks_sent);
-    assert!(after.plis_sent > before.plis_sent, "no layer switch");
+    assert!(after.nacks_received > before.nacks_received);
+    assert!(after.plis_sent > before.plis_sent);
+    lens.dedup();
+    assert!(lens.len() > 4, "layer switches: {lens:?}");
     assert_eq!(tally.0.get(), 0, "allocations while forwarding");
     world.assert_unbroken();
 }
