@@ -3,6 +3,15 @@
 use super::model::{Machine, Sample, Server, ServerUsage, Step, ThreadRole};
 
 impl Step {
+    /// Size of the load, in what the scenario counts.
+    pub fn load(&self) -> u32 {
+        if self.size > 0 {
+            self.size
+        } else {
+            self.offered.subscribers
+        }
+    }
+
     /// Packets per second the server had to send.
     pub fn offered_pps(&self) -> f64 {
         rate(self.offered.packets_out, self.measured_s)

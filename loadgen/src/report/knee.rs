@@ -19,7 +19,7 @@ pub enum Bound {
 pub struct Knee {
     pub bound: Bound,
     /// The load itself, interpolated between two steps.
-    pub subscribers: f64,
+    pub load: f64,
     pub delivered_pps: f64,
     pub delivered_bps: f64,
     /// CPU share of the busiest shard there.
@@ -41,16 +41,16 @@ impl Knee {
         // A search may have bisected; a load tried twice counts as its worse outcome.
         raised.sort_by_key(|index| {
             let step = &results.steps[*index];
-            (step.offered.subscribers, results.slo.is_met(step))
+            (step.load(), results.slo.is_met(step))
         });
         let first_breaking = raised.iter().copied().find(|index| {
             let step = &results.steps[*index];
             step.is_conclusive() && !results.slo.is_met(step)
         });
-        let ceiling = first_breaking.map(|index| results.steps[index].offered.subscribers);
+        let ceiling = first_breaking.map(|index| results.steps[index].load());
         let last_passing = raised.iter().copied().rev().find(|index| {
             let step = &results.steps[*index];
-            let is_below = ceiling.is_none_or(|ceiling| step.offered.subscribers < ceiling);
+            let is_below = ceiling.is_none_or(|ceiling| step.load() < ceiling);
             is_below && step.is_conclusive() && results.slo.is_met(step)
         });
         match (last_passing, first_breaking) {
@@ -112,10 +112,7 @@ impl Knee {
         let cpu = |step: &Step| step.busiest_shard_cpu();
         Knee {
             bound: Bound::Between,
-            subscribers: mix(
-                f64::from(low.offered.subscribers),
-                f64::from(high.offered.subscribers),
-            ),
+            load: mix(f64::from(low.load()), f64::from(high.load())),
             delivered_pps: mix(low.delivered_pps(), high.delivered_pps()),
             delivered_bps: mix(low.delivered_bps(), high.delivered_bps()),
             shard_cpu: cpu(low).zip(cpu(high)).map(|(from, to)| mix(from, to)),
@@ -192,7 +189,7 @@ mod tests {
         // 5 ms is half way, by factors, from 1 ms to 25 ms.
         let knee = Knee::of(&results(vec![step(100, 1_000, 0), step(200, 25_000, 0)])).unwrap();
         assert_eq!(knee.bound, Bound::Between);
-        assert!((knee.subscribers - 150.0).abs() < 1.0, "{knee:?}");
+        assert!((knee.load - 150.0).abs() < 1.0, "{knee:?}");
         assert!((knee.delivered_pps - 15_000.0).abs() < 100.0);
         assert_eq!((knee.last_passing, knee.first_breaking), (Some(0), Some(1)));
     }
@@ -201,14 +198,14 @@ mod tests {
     fn the_part_that_breaks_first_decides() {
         // Loss crosses 0.1 % at a fifth of the way, latency half way.
         let knee = Knee::of(&results(vec![step(100, 1_000, 0), step(200, 25_000, 500)])).unwrap();
-        assert!((knee.subscribers - 120.0).abs() < 0.1, "{knee:?}");
+        assert!((knee.load - 120.0).abs() < 0.1, "{knee:?}");
         assert!(matches!(knee.breach, Some(Breach::Loss { .. })));
     }
 
     #[test]
     fn without_a_break_it_is_a_lower_bound() {
         let knee = Knee::of(&results(vec![step(100, 900, 0), step(200, 950, 0)])).unwrap();
-        assert_eq!((knee.bound, knee.subscribers), (Bound::AtLeast, 200.0));
+        assert_eq!((knee.bound, knee.load), (Bound::AtLeast, 200.0));
         assert_eq!(knee.bottleneck, None);
     }
 
@@ -217,7 +214,7 @@ mod tests {
         let mut limited = step(200, 25_000, 0);
         limited.generator.limited_by = Some("own CPU".into());
         let knee = Knee::of(&results(vec![step(100, 900, 0), limited])).unwrap();
-        assert_eq!((knee.bound, knee.subscribers), (Bound::AtLeast, 100.0));
+        assert_eq!((knee.bound, knee.load), (Bound::AtLeast, 100.0));
         assert_eq!(knee.bottleneck, Some(Bottleneck::Generator));
     }
 
@@ -238,13 +235,13 @@ mod tests {
         let mut overload = step(50, 900_000, 0);
         overload.phase = Phase::Overload;
         let knee = Knee::of(&results(vec![overload, step(100, 900, 0)])).unwrap();
-        assert_eq!((knee.bound, knee.subscribers), (Bound::AtLeast, 100.0));
+        assert_eq!((knee.bound, knee.load), (Bound::AtLeast, 100.0));
     }
 
     #[test]
     fn breaking_at_once_is_an_upper_bound() {
         let knee = Knee::of(&results(vec![step(100, 9_000, 0)])).unwrap();
-        assert_eq!((knee.bound, knee.subscribers), (Bound::Below, 100.0));
+        assert_eq!((knee.bound, knee.load), (Bound::Below, 100.0));
         assert_eq!(Knee::of(&results(Vec::new())), None);
     }
 }

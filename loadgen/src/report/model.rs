@@ -52,7 +52,7 @@ pub struct Scenario {
     pub name: String,
     /// One sentence: who sends what to whom.
     pub description: String,
-    /// What a subscriber of this scenario is called, in the plural: "viewers", "listeners".
+    /// What [`Step::size`] counts, in the plural: "viewers", "listeners", "joins per second".
     pub subscribers_noun: String,
     /// Codecs in use, such as `VP8` or `Opus`.
     pub codecs: Vec<String>,
@@ -153,6 +153,9 @@ pub enum Phase {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Step {
     pub phase: Phase,
+    /// Size of the load, in what the scenario counts; zero if that is subscribers.
+    #[serde(default)]
+    pub size: u32,
     /// For `Hold` and `Overload`: load as a share of the knee's.
     pub share_of_knee: Option<f64>,
     /// Start of the measured window, in seconds since the run's start.

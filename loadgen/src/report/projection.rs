@@ -3,12 +3,15 @@
 //! The model is deliberately small, so that it can be written under the chart:
 //!
 //! ```text
-//! subscribers = min( S · u / (r · c),  0.8 · (v − S) / k )
+//! load = min( S · u / (r · c),  0.8 · (v − S) / k )
 //!
 //! v  vCPUs of the machine                    S  shards, max(1, v − 1)
 //! u  share of a shard's CPU at the knee      c  CPU of a shard per forwarded packet
-//! r  packets per second per subscriber       k  other CPU per second per subscriber
+//! r  packets per second per unit of load     k  other CPU per second per unit of load
 //! ```
+//!
+//! Where packets grow faster than the load, as among people who all see each other, r is that of
+//! the measured load n and what the shards bear is n · (S · u / (n · r · c))^(1/g).
 //!
 //! Under a CPU quota, u is the share of the quota in use, taken to hold for a whole CPU.
 //! A server without shards uses all its CPUs for everything: S = v, and c is all its CPU.
@@ -44,8 +47,14 @@ pub struct Costs {
     pub has_lanes: bool,
     pub bytes_per_subscriber: Option<f64>,
     pub rss_idle_bytes: f64,
-    /// The load of a subscriber.
-    pub packets_per_subscriber_s: f64,
+    /// The load they were measured at.
+    pub load: f64,
+    pub subscribers_per_load: f64,
+    /// Packets per second for each unit of load.
+    pub packets_per_load_s: f64,
+    /// The power of the load that packets grow by: one for viewers of a stream, about two for
+    /// people who all see each other.
+    pub growth: f64,
     pub bits_per_packet: f64,
     /// Packets published per second at that load, and in how many rooms.
     pub published_pps: f64,
@@ -81,9 +90,10 @@ pub struct Projection {
     pub shards: u32,
     /// Measured by this run, not projected.
     pub is_measured: bool,
-    pub subscribers: f64,
+    /// The load, in what the scenario counts.
+    pub load: f64,
     /// The same in one room over all shards, if the cost of lanes is known.
-    pub subscribers_one_room: Option<f64>,
+    pub load_one_room: Option<f64>,
     pub packets_per_s: f64,
     pub bits_per_s: f64,
     pub memory_bytes: Option<f64>,
@@ -98,13 +108,14 @@ impl Costs {
         let usage = step.usage.as_ref()?;
         let shard_cpu = step.shard_cpu();
         let has_shards = !shard_cpu.is_empty();
+        let load = f64::from(step.load());
         let subscribers = f64::from(step.offered.subscribers);
         let forwarding_cpus = if has_shards {
             shard_cpu.iter().sum()
         } else {
             usage.cpu_s() / step.measured_s
         };
-        if step.delivered_pps() <= 0.0 || subscribers <= 0.0 || forwarding_cpus <= 0.0 {
+        if step.delivered_pps() <= 0.0 || load <= 0.0 || forwarding_cpus <= 0.0 {
             return None;
         }
         let available = results.server.cpus_available(&results.machine);
@@ -129,7 +140,7 @@ impl Costs {
             },
             share_of,
             control_us_per_subscriber: if has_shards {
-                1e6 * step.control_cpus()? / subscribers
+                1e6 * step.control_cpus()? / subscribers.max(1.0)
             } else {
                 0.0
             },
@@ -137,7 +148,10 @@ impl Costs {
             has_lanes: step.shards.iter().any(|shard| shard.lane_packets > Some(0)),
             bytes_per_subscriber: step.bytes_per_subscriber(&results.server),
             rss_idle_bytes: results.server.rss_idle_bytes.unwrap_or(0) as f64,
-            packets_per_subscriber_s: step.delivered_pps() / subscribers,
+            packets_per_load_s: step.delivered_pps() / load,
+            load,
+            subscribers_per_load: subscribers / load,
+            growth: growth(&results.steps, step),
             bits_per_packet: step.delivered_bps() / step.delivered_pps(),
             published_pps: step.published_pps(),
             rooms: step.offered.rooms,
@@ -155,17 +169,21 @@ impl Costs {
         }
     }
 
-    /// Subscribers that the control plane of this machine bears; none if it is no limit.
+    /// The load that the control plane of this machine bears; none if it is no limit.
     pub fn control_limit(&self, vcpus: u32) -> Option<f64> {
         let cpus = f64::from(vcpus.saturating_sub(self.shards(vcpus)));
-        let is_limit = self.control_us_per_subscriber > 0.0 && cpus > 0.0;
-        is_limit.then(|| CONTROL_SHARE_MAX * cpus * 1e6 / self.control_us_per_subscriber)
+        let is_limit =
+            self.control_us_per_subscriber > 0.0 && self.subscribers_per_load > 0.0 && cpus > 0.0;
+        is_limit.then(|| {
+            let us_per_load = self.control_us_per_subscriber * self.subscribers_per_load;
+            CONTROL_SHARE_MAX * cpus * 1e6 / us_per_load
+        })
     }
 
     pub fn project(&self, vcpus: u32) -> Projection {
         let shards = self.shards(vcpus);
-        let shard_us_per_subscriber = self.packets_per_subscriber_s * self.shard_us_per_packet;
-        let by_shards = f64::from(shards) * self.shard_share * 1e6 / shard_us_per_subscriber;
+        let usable_us = self.shard_share * 1e6;
+        let by_shards = self.load_of(f64::from(shards) * usable_us / self.shard_us_per_packet);
         let by_control = self.control_limit(vcpus).unwrap_or(f64::INFINITY);
         let one_room = self.lane_us_per_packet.map(|lane_us| {
             let lanes_us = if shards > 1 {
@@ -173,28 +191,40 @@ impl Costs {
             } else {
                 0.0
             };
-            let left_us = (self.shard_share * 1e6 - lanes_us).max(0.0);
-            (f64::from(shards) * left_us / shard_us_per_subscriber).min(by_control)
+            let left_us = (usable_us - lanes_us).max(0.0);
+            let pps = f64::from(shards) * left_us / self.shard_us_per_packet;
+            self.load_of(pps).min(by_control)
         });
-        let subscribers = by_shards.min(by_control);
-        let packets_per_s = subscribers * self.packets_per_subscriber_s;
+        let load = by_shards.min(by_control);
+        let packets_per_s = self.packets_of(load);
         Projection {
             vcpus,
             shards,
             is_measured: false,
-            subscribers,
-            subscribers_one_room: one_room.filter(|_| self.rooms == 1),
+            load,
+            // What is published grows too where packets grow faster than the load.
+            load_one_room: one_room.filter(|_| self.rooms == 1 && self.growth == 1.0),
             packets_per_s,
             bits_per_s: packets_per_s * self.bits_per_packet,
             memory_bytes: self
                 .bytes_per_subscriber
-                .map(|bytes| self.rss_idle_bytes + subscribers * bytes),
+                .map(|bytes| self.rss_idle_bytes + load * self.subscribers_per_load * bytes),
             limited_by: if by_control < by_shards {
                 LimitedBy::ControlPlane
             } else {
                 LimitedBy::Shards
             },
         }
+    }
+
+    /// The load that makes so many packets per second.
+    fn load_of(&self, packets_per_s: f64) -> f64 {
+        let measured = self.load * self.packets_per_load_s;
+        self.load * (packets_per_s / measured).powf(1.0 / self.growth)
+    }
+
+    fn packets_of(&self, load: f64) -> f64 {
+        self.load * self.packets_per_load_s * (load / self.load).powf(self.growth)
     }
 }
 
@@ -214,7 +244,7 @@ impl Projection {
                 }
                 Projection {
                     is_measured,
-                    subscribers: knee.subscribers,
+                    load: knee.load,
                     packets_per_s: knee.delivered_pps,
                     bits_per_s: knee.delivered_bps,
                     shards: results.server.shards.unwrap_or(projected.shards),
@@ -232,7 +262,28 @@ fn reference_step(results: &Results) -> Option<usize> {
             let step = &results.steps[*index];
             step.phase != Phase::Overload && step.is_conclusive() && results.slo.is_met(step)
         })
-        .max_by_key(|index| results.steps[*index].offered.subscribers)
+        .max_by_key(|index| results.steps[*index].load())
+}
+
+/// The power by which packets grow with the load, from a step well below `reference`. Between one
+/// and two: a copy for each subscriber, and for each pair of them.
+fn growth(steps: &[Step], reference: &Step) -> f64 {
+    let (load, pps) = (f64::from(reference.load()), reference.delivered_pps());
+    let range = load / 5.0..=load / 1.4;
+    let below = steps
+        .iter()
+        .filter(|step| step.is_conclusive() && step.delivered_pps() > 0.0)
+        .filter(|step| range.contains(&f64::from(step.load())))
+        .min_by_key(|step| step.load());
+    let power = below.map_or(1.0, |step| {
+        (pps / step.delivered_pps()).ln() / (load / f64::from(step.load())).ln()
+    });
+    // A tenth is within what loss and the mix of layers do.
+    if power.is_finite() && power > 1.1 {
+        power.min(2.0)
+    } else {
+        1.0
+    }
 }
 
 /// Fits each shard's CPU per second by `a + b · forwarded + c · received over lanes`, and gives

@@ -57,7 +57,7 @@ fn costs_are_those_of_the_highest_passing_load() {
     assert_eq!(costs.step, 1);
     assert!(close(costs.shard_us_per_packet, 2.0), "{costs:?}");
     assert!(close(costs.control_us_per_subscriber, 1_000.0));
-    assert!(close(costs.packets_per_subscriber_s, 100.0));
+    assert!(close(costs.packets_per_load_s, 100.0));
     assert!(close(costs.bits_per_packet, 1_000.0));
     assert!(close(costs.bytes_per_subscriber.unwrap(), 50_000.0));
     // Half way, by factors, between 400 and 500 subscribers at 0.02 % of a CPU each.
@@ -71,7 +71,7 @@ fn more_shards_carry_proportionally_more() {
     let mut costs = Costs::of(&results, &Knee::of(&results).unwrap()).unwrap();
     costs.shard_share = 0.9;
     costs.control_us_per_subscriber = 10.0;
-    let carried = |vcpus| costs.project(vcpus).subscribers;
+    let carried = |vcpus| costs.project(vcpus).load;
     // 0.9 s of CPU per second at 200 µs per subscriber and second.
     assert!(close(carried(2), 4_500.0));
     assert!(close(carried(4), 13_500.0));
@@ -90,7 +90,7 @@ fn one_control_cpu_bounds_many_shards() {
     costs.shard_share = 0.9;
     costs.control_us_per_subscriber = 100.0;
     let eight = costs.project(8);
-    assert!(close(eight.subscribers, 8_000.0));
+    assert!(close(eight.load, 8_000.0));
     assert_eq!(eight.limited_by, LimitedBy::ControlPlane);
 }
 
@@ -104,14 +104,8 @@ fn lanes_take_their_part_of_each_shard() {
     costs.published_pps = 1_000.0;
     // 1 ms of each second of each of three shards.
     let four = costs.project(4);
-    assert!(close(
-        four.subscribers_one_room.unwrap(),
-        3.0 * 0.899e6 / 200.0
-    ));
-    assert!(close(
-        costs.project(2).subscribers_one_room.unwrap(),
-        4_500.0
-    ));
+    assert!(close(four.load_one_room.unwrap(), 3.0 * 0.899e6 / 200.0));
+    assert!(close(costs.project(2).load_one_room.unwrap(), 4_500.0));
 }
 
 #[test]
@@ -123,7 +117,7 @@ fn only_what_the_server_had_counts_as_measured() {
     let sizes = Projection::for_sizes(&results, &knee, &costs, &[2, 4, 8]);
     let measured: Vec<bool> = sizes.iter().map(|size| size.is_measured).collect();
     assert_eq!(measured, [true, false, false]);
-    assert!(close(sizes[0].subscribers, knee.subscribers));
+    assert!(close(sizes[0].load, knee.load));
 
     results.server.cpu_quota = Some(0.5);
     let sizes = Projection::for_sizes(&results, &knee, &costs, &[2]);
@@ -166,6 +160,38 @@ fn without_a_knee_a_share_is_assumed() {
     let costs = Costs::of(&results, &Knee::of(&results).unwrap()).unwrap();
     assert!(!costs.is_knee_known);
     assert!(close(costs.shard_share, SHARE_ASSUMED));
+}
+
+#[test]
+fn people_who_see_each_other_grow_by_the_square() {
+    let mut results = results();
+    for step in &mut results.steps {
+        let people = u64::from(step.offered.subscribers);
+        step.delivered.packets = people * people * 10;
+    }
+    let mut costs = Costs::of(&results, &Knee::of(&results).unwrap()).unwrap();
+    assert!(close(costs.growth, 2.0), "{costs:?}");
+    costs.control_us_per_subscriber = 0.0;
+    // 400 people at the measured load; four times the packets are twice the people.
+    costs.shard_us_per_packet = costs.shard_share * 1e6 / (4.0 * 160_000.0);
+    let two = costs.project(2);
+    assert!(close(two.load, 800.0), "{two:?}");
+    assert!(close(two.packets_per_s, 640_000.0));
+}
+
+#[test]
+fn a_load_may_count_something_else_than_subscribers() {
+    let mut results = results();
+    for step in &mut results.steps {
+        step.size = step.offered.subscribers / 20;
+    }
+    let knee = Knee::of(&results).unwrap();
+    assert!((20.0..25.0).contains(&knee.load));
+    let costs = Costs::of(&results, &knee).unwrap();
+    assert!(close(costs.packets_per_load_s, 2_000.0));
+    assert!(close(costs.control_us_per_subscriber, 1_000.0));
+    // 0.8 of a CPU at 1 ms per second for each of twenty in a unit.
+    assert!(close(costs.control_limit(2).unwrap(), 40.0));
 }
 
 #[test]

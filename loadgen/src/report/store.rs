@@ -100,6 +100,7 @@ const COLUMNS: &[(&str, Cell)] = &[
     ("measured_s", |_, s| number(Some(s.measured_s))),
     ("rooms", |_, s| s.offered.rooms.to_string()),
     ("publishers", |_, s| s.offered.publishers.to_string()),
+    ("size", |_, s| s.load().to_string()),
     ("subscribers", |_, s| s.offered.subscribers.to_string()),
     ("tracks_subscribed", |_, s| {
         s.offered.tracks_subscribed.to_string()

@@ -30,17 +30,14 @@ pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
 }
 
 fn draw_sizes(out: &mut Markup, view: &View<'_>, costs: &Costs, sizes: &[Projection]) {
-    let most = sizes
-        .iter()
-        .map(|size| size.subscribers)
-        .fold(1.0, f64::max);
+    let most = sizes.iter().map(|size| size.load).fold(1.0, f64::max);
     out.raw("<figure>\n<figcaption><h3>Capacity by size of the machine</h3>");
     out.raw(
         "<p>Solid bars are measured by this run, hatched ones projected by the formula below.</p>",
     );
     out.raw("</figcaption>\n<div class=\"sizes\">\n");
     for size in sizes {
-        draw_size(out, view, size, size.subscribers / most);
+        draw_size(out, view, size, size.load / most);
     }
     out.raw("</div>\n");
     formula(out, view, costs);
@@ -65,16 +62,12 @@ fn draw_sizes(out: &mut Markup, view: &View<'_>, costs: &Costs, sizes: &[Project
             } else {
                 "projected".into()
             },
-            format!(
-                "{} {}",
-                format::count(rounded_down(size.subscribers)),
-                view.noun()
-            ),
+            format!("{} {}", format::count(rounded_down(size.load)), view.noun()),
             format::short(size.packets_per_s),
             format::bits_per_s(size.bits_per_s),
             format::or_unknown(size.memory_bytes, format::bytes),
             limited_by(size).into(),
-            format::or_unknown(size.subscribers_one_room.map(rounded_down), format::count),
+            format::or_unknown(size.load_one_room.map(rounded_down), format::count),
         ]);
     }
     out.append(table.folded());
@@ -105,7 +98,7 @@ fn draw_size(out: &mut Markup, view: &View<'_>, size: &Projection, part: f64) {
     out.element("span", &[("class", &class), ("style", &style)], "");
     out.raw("</span>");
     out.open("span", &[("class", &"carries")]);
-    let load = format::count(rounded_down(size.subscribers));
+    let load = format::count(rounded_down(size.load));
     out.element("b", &[], format_args!("{load} {}", view.noun()));
     out.element("em", &[("class", &how)], how);
     let remark = format!(
@@ -121,10 +114,16 @@ fn draw_size(out: &mut Markup, view: &View<'_>, size: &Projection, part: f64) {
 /// The model in words and numbers: a reader must be able to redo the sum.
 fn formula(out: &mut Markup, view: &View<'_>, costs: &Costs) {
     let noun = view.noun();
-    let formula = if costs.has_shards {
-        format!("{noun} = min( S · u / (r · c),  {CONTROL_SHARE_MAX} · (v − S) / k )")
+    let processors = if costs.has_shards { "S" } else { "v" };
+    let forwarding = if costs.growth == 1.0 {
+        format!("{processors} · u / (r · c)")
     } else {
-        format!("{noun} = v · u / (r · c)")
+        format!("n · ({processors} · u / (n · r · c))^(1/g)")
+    };
+    let formula = if costs.has_shards {
+        format!("{noun} = min( {forwarding},  {CONTROL_SHARE_MAX} · (v − S) / k )")
+    } else {
+        format!("{noun} = {forwarding}")
     };
     out.raw("<div class=\"formula\">\n");
     out.element("code", &[], formula);
@@ -148,15 +147,28 @@ fn terms(costs: &Costs) -> Vec<(&'static str, String)> {
         (true, ShareOf::AllCpus | ShareOf::Quota) => "at the highest load that held",
     };
     let price = micros(costs.shard_us_per_packet);
-    let rate = format::digits(costs.packets_per_subscriber_s);
+    let rate = format::digits(costs.packets_per_load_s);
     let mut terms = vec![
         ("v", "vCPUs of the machine".to_string()),
         (
             "u",
             format!("{}, {share_of} {knee}", format::percent(costs.shard_share)),
         ),
-        ("r", format!("{rate} packets/s to each of them")),
+        ("r", format!("{rate} packets/s for each of them")),
     ];
+    if costs.growth != 1.0 {
+        terms.push((
+            "n",
+            format!("{}, the load that was measured", format::count(costs.load)),
+        ));
+        terms.push((
+            "g",
+            format!(
+                "{}, the power by which packets grow",
+                format::digits(costs.growth)
+            ),
+        ));
+    }
     if !costs.has_shards {
         terms.push((
             "c",
@@ -172,7 +184,7 @@ fn terms(costs: &Costs) -> Vec<(&'static str, String)> {
         None if costs.has_lanes => "not told apart by this run, so contained in c".into(),
         None => "not shown by this run: rooms are taken to stay on one shard".into(),
     };
-    let control = micros(costs.control_us_per_subscriber);
+    let control = micros(costs.control_us_per_subscriber * costs.subscribers_per_load);
     terms.extend([
         ("S", "shards: v − 1, at least one".into()),
         ("c", format!("{price}, CPU of a shard per forwarded packet")),

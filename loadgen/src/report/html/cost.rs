@@ -12,7 +12,7 @@ use crate::report::model::{Phase, Server, Step};
 
 const HEIGHT_PX: f64 = 170.0;
 
-/// A cost over the number of subscribers.
+/// A cost over the load.
 struct Cost {
     title: &'static str,
     /// The title within a sentence.
@@ -139,7 +139,7 @@ fn draw_cost(out: &mut Markup, view: &View<'_>, cost: &Cost) -> bool {
     panel.series = vec![Series::new("", "p50", points)];
     let chart = Chart {
         description: format!("{} over the number of {}", cost.title, view.noun()),
-        x: Axis::to_just(view.subscribers_max(), 5, format::count),
+        x: Axis::to_just(view.load_max(), 5, format::count),
         x_label: view.noun().into(),
         panels: vec![panel],
         mark: view.mark(),

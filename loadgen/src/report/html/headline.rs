@@ -34,7 +34,7 @@ pub(super) fn title(view: &View<'_>) -> String {
     let Some(knee) = &view.knee else {
         return "Nothing conclusive was measured".into();
     };
-    let load = format::count(rounded_down(knee.subscribers));
+    let load = format::count(rounded_down(knee.load));
     let noun = view.noun();
     match knee.bound {
         _ if !view.is_rising() => format!("{load} {noun}"),
@@ -64,7 +64,7 @@ fn lead(view: &View<'_>) -> String {
         );
     }
     let carried = format!(
-        "{} forwards {} packets/s, {}, to them with {limits}.",
+        "{} forwards {} packets/s, {}, with {limits}.",
         view.server(),
         format::short(knee.delivered_pps),
         format::bits_per_s(knee.delivered_bps),
@@ -79,7 +79,7 @@ fn lead(view: &View<'_>) -> String {
 fn lead_of_one(view: &View<'_>, step: &Step) -> String {
     let slo = &view.results.slo;
     let carried = format!(
-        "{} forwarded {} packets/s, {}, to them.",
+        "{} forwarded {} packets/s, {}.",
         view.server(),
         format::short(step.delivered_pps()),
         format::bits_per_s(step.delivered_bps()),

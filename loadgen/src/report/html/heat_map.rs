@@ -209,7 +209,7 @@ fn step_strip(out: &mut Markup, frame: Frame, x: &Axis, results: &Results, step:
     }
     let title = format!(
         "{} {} held for {}",
-        format::count(f64::from(step.offered.subscribers)),
+        format::count(f64::from(step.load())),
         results.scenario.subscribers_noun,
         format::seconds(step.measured_s)
     );
@@ -219,17 +219,17 @@ fn step_strip(out: &mut Markup, frame: Frame, x: &Axis, results: &Results, step:
 
 /// A long and a short name of a step.
 fn step_names(step: &Step) -> (String, String) {
-    let subscribers = format::count(f64::from(step.offered.subscribers));
+    let size = format::count(f64::from(step.load()));
     match (step.phase, step.share_of_knee) {
-        (Phase::Idle, _) => ("idle".into(), subscribers),
+        (Phase::Idle, _) => ("idle".into(), size),
         (Phase::Hold | Phase::Overload, Some(share)) => {
             let share = format!("{:.0}%", 100.0 * share);
-            (format!("{share} · {subscribers}"), share)
+            (format!("{share} · {size}"), share)
         }
         // 1,000, or 1k where that is too long.
         _ => {
-            let short = format::tick(&format::short(f64::from(step.offered.subscribers)));
-            (subscribers, short.replace('\u{202f}', ""))
+            let short = format::tick(&format::short(f64::from(step.load())));
+            (size, short.replace('\u{202f}', ""))
         }
     }
 }

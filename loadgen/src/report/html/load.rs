@@ -48,7 +48,7 @@ fn knee(out: &mut Markup, view: &View<'_>) {
              below",
             view.noun()
         ),
-        x: Axis::to_just(view.subscribers_max(), 8, format::count),
+        x: Axis::to_just(view.load_max(), 8, format::count),
         x_label: view.noun().into(),
         panels,
         mark: view.mark(),
@@ -74,11 +74,7 @@ fn knee(out: &mut Markup, view: &View<'_>) {
             format::or_unknown(ns.map(|ns| ns as f64), format::duration_ns)
         };
         table.rows.push(vec![
-            format!(
-                "{} {}",
-                format::count(f64::from(step.offered.subscribers)),
-                view.noun()
-            ),
+            format!("{} {}", format::count(f64::from(step.load())), view.noun()),
             latency(50.0),
             latency(90.0),
             latency(99.0),
@@ -212,11 +208,7 @@ fn bitrate(out: &mut Markup, view: &View<'_>) {
     );
     let mut points = Vec::new();
     for step in &view.steps {
-        let load = format!(
-            "{} {}",
-            format::count(f64::from(step.offered.subscribers)),
-            view.noun()
-        );
+        let load = format!("{} {}", format::count(f64::from(step.load())), view.noun());
         let (offered, delivered) = (step.offered_bps(), step.delivered_bps());
         points.push(Point {
             x: offered,
@@ -282,11 +274,7 @@ fn over_time(out: &mut Markup, view: &View<'_>) {
         let mut row = vec![
             format::seconds(step.started_s),
             format::seconds(step.measured_s),
-            format!(
-                "{} {}",
-                format::count(f64::from(step.offered.subscribers)),
-                view.noun()
-            ),
+            format!("{} {}", format::count(f64::from(step.load())), view.noun()),
         ];
         row.extend([50.0, 99.0, 99.9, 100.0].map(|percentile| {
             let ns = step.latency.percentile_ns(percentile);

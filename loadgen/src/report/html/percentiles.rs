@@ -146,7 +146,7 @@ fn table(curves: &[Curve<'_>]) -> Table {
         "Latency by percentile",
         &[
             "",
-            "subscribers",
+            "load",
             "p50",
             "p90",
             "p99",
@@ -157,8 +157,8 @@ fn table(curves: &[Curve<'_>]) -> Table {
         ],
     );
     for Curve { name, step, .. } in curves {
-        let subscribers = format::count(f64::from(step.offered.subscribers));
-        let mut row = vec![(*name).to_string(), subscribers];
+        let size = format::count(f64::from(step.load()));
+        let mut row = vec![(*name).to_string(), size];
         row.extend([50.0, 90.0, 99.0, 99.9, 99.99, 100.0].map(|percentile| {
             let ns = step.latency.percentile_ns(percentile);
             format::or_unknown(ns.map(|ns| ns as f64), format::duration_ns)

@@ -25,7 +25,7 @@ impl<'a> View<'a> {
             .iter()
             .filter(|step| step.is_conclusive())
             .collect();
-        steps.sort_by_key(|step| step.offered.subscribers);
+        steps.sort_by_key(|step| step.load());
         View {
             results,
             knee,
@@ -40,11 +40,11 @@ impl<'a> View<'a> {
 
     /// Whether several loads were held, so that there is something to draw over them.
     pub(super) fn is_rising(&self) -> bool {
-        let load = |step: &&&Step| step.offered.subscribers;
+        let load = |step: &&&Step| step.load();
         self.steps.first().as_ref().map(load) != self.steps.last().as_ref().map(load)
     }
 
-    /// What subscribers are called in this scenario.
+    /// What the load is counted in.
     pub(super) fn noun(&self) -> &str {
         match self.results.scenario.subscribers_noun.as_str() {
             "" => "subscribers",
@@ -52,24 +52,24 @@ impl<'a> View<'a> {
         }
     }
 
-    pub(super) fn subscribers_max(&self) -> f64 {
-        let most = self.steps.iter().map(|step| step.offered.subscribers).max();
+    pub(super) fn load_max(&self) -> f64 {
+        let most = self.steps.iter().map(|step| step.load()).max();
         f64::from(most.unwrap_or(0))
     }
 
-    /// The knee as a mark of a chart over subscribers.
+    /// The knee as a mark of a chart over the load.
     pub(super) fn mark(&self) -> Option<Mark> {
         let knee = self
             .knee
             .as_ref()
             .filter(|knee| knee.bound == Bound::Between)?;
         Some(Mark {
-            x: knee.subscribers,
-            text: format!("knee {}", format::count(rounded_down(knee.subscribers))),
+            x: knee.load,
+            text: format!("knee {}", format::count(rounded_down(knee.load))),
         })
     }
 
-    /// A point for each step that has the value, over its subscribers.
+    /// A point for each step that has the value, over its load.
     pub(super) fn points(
         &self,
         name: &str,
@@ -80,7 +80,7 @@ impl<'a> View<'a> {
             .iter()
             .filter_map(|step| {
                 let y = value(step)?;
-                let x = f64::from(step.offered.subscribers);
+                let x = f64::from(step.load());
                 let tip = format!("{} {}: {name} {}", format::count(x), self.noun(), label(y));
                 Some(Point { x, y, tip })
             })
@@ -109,8 +109,8 @@ impl<'a> View<'a> {
             .knee
             .as_ref()
             .filter(|knee| knee.bound == Bound::Between)?;
-        let wanted = share * knee.subscribers;
-        let far = |step: &&&Step| (f64::from(step.offered.subscribers) - wanted).abs();
+        let wanted = share * knee.load;
+        let far = |step: &&&Step| (f64::from(step.load()) - wanted).abs();
         let nearest = self.steps.iter().min_by(|a, b| far(a).total_cmp(&far(b)))?;
         (far(&nearest) <= 0.05 * wanted).then_some(*nearest)
     }
