@@ -30,6 +30,15 @@ pub struct ThreadReading {
     pub cpu_s: f64,
 }
 
+impl ThreadReading {
+    /// The shard it runs. A shard's executor appends a number of its own, and a second thread of
+    /// the same name does its blocking calls: `shard-0-1`.
+    pub fn shard(&self) -> Option<u32> {
+        let number = self.name.strip_prefix("shard-")?.split('-').next()?;
+        number.parse().ok()
+    }
+}
+
 /// A process under watch.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Process {
@@ -54,6 +63,11 @@ impl Process {
             threads: self.threads()?,
             socket_drops: self.socket_drops()?,
         })
+    }
+
+    /// Name of its program, which an SFU's answer to a join does not have.
+    pub fn name(self) -> Option<String> {
+        Some(self.file("comm").ok()?.trim_end().to_owned())
     }
 
     /// CPUs that it may run on.
@@ -124,7 +138,7 @@ impl Reading {
             .iter()
             .map(|thread| ThreadCpu {
                 name: thread.name.clone(),
-                role: role(&thread.name),
+                role: role(thread),
                 cpu_s: thread.cpu_s - earlier.thread_cpu_s(thread.tid),
             })
             .collect();
@@ -204,10 +218,10 @@ fn drops(table: &str, inodes: &HashSet<u64>) -> u64 {
 }
 
 /// By the names that Millrace gives its threads.
-fn role(name: &str) -> ThreadRole {
-    if let Some(shard) = name.strip_prefix("shard-").and_then(|it| it.parse().ok()) {
+fn role(thread: &ThreadReading) -> ThreadRole {
+    if let Some(shard) = thread.shard() {
         ThreadRole::Shard(shard)
-    } else if name.starts_with("control") {
+    } else if thread.name.starts_with("control") {
         ThreadRole::Control
     } else {
         ThreadRole::Other
@@ -230,6 +244,23 @@ mod tests {
             10: 0100007F:1F40 00000000:0000 07 0:0 00:0 0 0 0 777 2 00 5\n  \
             11: 0100007F:1F41 00000000:0000 07 0:0 00:0 0 0 0 778 2 00 9\n";
         assert_eq!(drops(table, &HashSet::from([777])), 5);
+    }
+
+    #[test]
+    fn shards_are_known_by_the_names_of_their_threads() {
+        let shard = |name: &str| {
+            let thread = ThreadReading {
+                tid: 1,
+                name: name.to_owned(),
+                cpu_s: 0.0,
+            };
+            thread.shard()
+        };
+        assert_eq!((shard("shard-0"), shard("shard-12-3")), (Some(0), Some(12)));
+        assert_eq!(
+            (shard("shard"), shard("shards-1"), shard("control")),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub struct Client {
     server: Server,
     signal: Signal,
     pump: PumpHandle,
+    server_info: proto::ServerInfo,
     fingerprint: Fingerprint,
     began: Instant,
     times: JoinTimes,
@@ -95,6 +96,7 @@ impl Client {
             .key
             .join_token(&spec.room, &spec.identity, permission, now);
         let (signal, join) = Signal::join(&server.url, &token, spec.subscribe).await?;
+        let server_info = join.server_info.clone().unwrap_or_default();
         let (events_tx, events) = unbounded_channel();
         let pace = match u64::try_from(join.ping_interval) {
             Ok(seconds @ 1..) => Duration::from_secs(seconds),
@@ -107,6 +109,7 @@ impl Client {
             gallery: Gallery::new(spec.layout),
             spec,
             server: server.clone(),
+            server_info,
             signal,
             pump,
             fingerprint,
@@ -132,6 +135,11 @@ impl Client {
 
     pub fn identity(&self) -> &str {
         &self.spec.identity
+    }
+
+    /// What the server said of itself in its answer.
+    pub fn server_info(&self) -> &proto::ServerInfo {
+        &self.server_info
     }
 
     pub fn times(&self) -> JoinTimes {

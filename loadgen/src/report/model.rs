@@ -116,8 +116,9 @@ pub struct Nic {
 pub struct Server {
     /// The address it was reached at.
     pub url: String,
-    /// What it calls itself in its answer to a join. It is free text of somebody else.
+    /// Name of its program, if its process is watched.
     pub name: String,
+    /// What it calls its version in its answer to a join. It is free text of somebody else.
     pub version: String,
     pub node_id: Option<String>,
     /// Process that was watched from outside.

@@ -1,9 +1,10 @@
 //! The clients of a run, who come and go as it asks.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use livekit_protocol as proto;
 use millrace_shared::link::Fingerprint;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -73,6 +74,8 @@ struct Shared {
     fingerprint: Fingerprint,
     rooms: Mutex<Rooms>,
     log: Mutex<JoinLog>,
+    /// What the server said of itself to the first who joined.
+    server_info: OnceLock<proto::ServerInfo>,
 }
 
 impl Shared {
@@ -118,6 +121,7 @@ impl Crowd {
                 fingerprint,
                 rooms: Mutex::default(),
                 log: Mutex::default(),
+                server_info: OnceLock::new(),
             }),
             pumps,
             sampling,
@@ -146,6 +150,11 @@ impl Crowd {
     pub(super) fn progress(&self) -> (u32, u32) {
         let log = self.shared.log();
         (log.joined, log.failed)
+    }
+
+    /// What the server said of itself, if anybody joined.
+    pub(super) fn server_info(&self) -> Option<&proto::ServerInfo> {
+        self.shared.server_info.get()
     }
 
     /// What went wrong, most frequent first, a sentence each.
@@ -276,6 +285,9 @@ async fn take_part(
             return;
         }
     };
+    shared
+        .server_info
+        .get_or_init(|| client.server_info().clone());
     {
         let mut log = shared.log();
         log.joined += 1;

@@ -4,6 +4,7 @@ mod crowd;
 mod hold;
 mod rooms;
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -185,6 +186,10 @@ impl Run {
     /// Everybody leaves, the threads end, and what was found comes out.
     pub async fn finish(mut self) -> Results {
         self.crowd.dismiss().await;
+        if let Some(info) = self.crowd.server_info() {
+            self.results.server.version.clone_from(&info.version);
+            self.results.server.node_id = Some(info.node_id.clone());
+        }
         for error in self.crowd.errors() {
             self.results.notes.push(error);
         }
@@ -208,13 +213,15 @@ fn server_facts(config: &RunConfig) -> Result<model::Server, RunError> {
             .read()
             .map_err(|source| RunError::Watch { pid, source })?;
         server.rss_idle_bytes = Some(reading.rss_bytes);
+        server.name = process.name().unwrap_or_default();
         server.cpus = process.cpus();
         server.cpu_quota = process.cpu_quota();
-        let shards = reading
+        let shards: HashSet<u32> = reading
             .threads
             .iter()
-            .filter(|it| it.name.starts_with("shard-"));
-        server.shards = Some(u32::try_from(shards.count()).unwrap_or(0)).filter(|it| *it > 0);
+            .filter_map(|thread| thread.shard())
+            .collect();
+        server.shards = Some(u32::try_from(shards.len()).unwrap_or(0)).filter(|it| *it > 0);
     }
     Ok(server)
 }
