@@ -19,6 +19,11 @@ pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
                 mix::draw(out, &prices);
             }
         }
+                _ if view.steps.iter().any(|step| step.usage.is_some()) => out.element(
+            "p",
+            &[("class", &"banner plain")],
+            "Nothing is projected from this run, for no load of it stayed within bounds.",
+        ),
         _ => out.element(
             "p",
             &[("class", &"banner plain")],
@@ -62,7 +67,7 @@ fn draw_sizes(out: &mut Markup, view: &View<'_>, costs: &Costs, sizes: &[Project
             } else {
                 "projected".into()
             },
-            format!("{} {}", format::count(rounded_down(size.load)), view.noun()),
+            view.load(rounded_down(size.load)),
             format::short(size.packets_per_s),
             format::bits_per_s(size.bits_per_s),
             format::or_unknown(size.memory_bytes, format::bytes),
@@ -98,8 +103,7 @@ fn draw_size(out: &mut Markup, view: &View<'_>, size: &Projection, part: f64) {
     out.element("span", &[("class", &class), ("style", &style)], "");
     out.raw("</span>");
     out.open("span", &[("class", &"carries")]);
-    let load = format::count(rounded_down(size.load));
-    out.element("b", &[], format_args!("{load} {}", view.noun()));
+    out.element("b", &[], view.load(rounded_down(size.load)));
     out.element("em", &[("class", &how)], how);
     let remark = format!(
         "{} packets/s · {} · {}",

@@ -132,7 +132,7 @@ fn draw_cost(out: &mut Markup, view: &View<'_>, cost: &Cost) -> bool {
     };
     let mut table = Table::new(cost.title, &["", cost.unit]);
     for point in &points {
-        let load = format!("{} {}", format::count(point.x), view.noun());
+        let load = view.load(point.x);
         table.rows.push(vec![load, (cost.label)(point.y)]);
     }
     let mut panel = Panel::new(cost.unit, Axis::from_zero(most, 4, cost.label), HEIGHT_PX);

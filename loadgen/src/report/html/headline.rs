@@ -34,13 +34,12 @@ pub(super) fn title(view: &View<'_>) -> String {
     let Some(knee) = &view.knee else {
         return "Nothing conclusive was measured".into();
     };
-    let load = format::count(rounded_down(knee.load));
-    let noun = view.noun();
+    let load = view.load(rounded_down(knee.load));
     match knee.bound {
-        _ if !view.is_rising() => format!("{load} {noun}"),
-        Bound::Between => format!("{load} {noun}"),
-        Bound::AtLeast => format!("At least {load} {noun}"),
-        Bound::Below => format!("Fewer than {load} {noun}"),
+        _ if !view.is_rising() => load,
+        Bound::Between => load,
+        Bound::AtLeast => format!("At least {load}"),
+        Bound::Below => format!("Fewer than {load}"),
     }
 }
 
@@ -209,11 +208,15 @@ fn tiles(out: &mut Markup, view: &View<'_>) {
         format::or_unknown(ns.map(|ns| ns as f64), format::duration_ns)
     };
     let costs = view.costs.as_ref();
-    let reference = costs.and_then(|costs| view.results.steps.get(costs.step));
+    let last = view.steps.last().copied().filter(|_| !view.is_rising());
+    let reference = costs
+        .and_then(|costs| view.results.steps.get(costs.step))
+        .or(last);
+    let memory = reference.and_then(|step| step.bytes_per_subscriber(&view.results.server));
     let joins = view
         .steps
         .iter()
-        .filter(|step| view.results.slo.is_met(step));
+        .filter(|step| view.results.slo.is_met(step) || !view.is_rising());
     let joins_per_s = joins.filter_map(|step| step.joins_per_s()).reduce(f64::max);
     let tiles: [Tile; 6] = [
         (
@@ -235,10 +238,7 @@ fn tiles(out: &mut Markup, view: &View<'_>) {
         (p99_name, p(99.0), "the same, one packet in a hundred"),
         (
             "Memory per subscriber",
-            format::or_unknown(
-                costs.and_then(|costs| costs.bytes_per_subscriber),
-                format::bytes,
-            ),
+            format::or_unknown(memory, format::bytes),
             "growth of the server's resident memory",
         ),
         (

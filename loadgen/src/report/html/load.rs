@@ -74,7 +74,7 @@ fn knee(out: &mut Markup, view: &View<'_>) {
             format::or_unknown(ns.map(|ns| ns as f64), format::duration_ns)
         };
         table.rows.push(vec![
-            format!("{} {}", format::count(f64::from(step.load())), view.noun()),
+            view.load(f64::from(step.load())),
             latency(50.0),
             latency(90.0),
             latency(99.0),
@@ -208,7 +208,7 @@ fn bitrate(out: &mut Markup, view: &View<'_>) {
     );
     let mut points = Vec::new();
     for step in &view.steps {
-        let load = format!("{} {}", format::count(f64::from(step.load())), view.noun());
+        let load = view.load(f64::from(step.load()));
         let (offered, delivered) = (step.offered_bps(), step.delivered_bps());
         points.push(Point {
             x: offered,
@@ -274,7 +274,7 @@ fn over_time(out: &mut Markup, view: &View<'_>) {
         let mut row = vec![
             format::seconds(step.started_s),
             format::seconds(step.measured_s),
-            format!("{} {}", format::count(f64::from(step.load())), view.noun()),
+            view.load(f64::from(step.load())),
         ];
         row.extend([50.0, 99.0, 99.9, 100.0].map(|percentile| {
             let ns = step.latency.percentile_ns(percentile);

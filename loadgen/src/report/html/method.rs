@@ -224,6 +224,7 @@ fn row(view: &View<'_>, index: usize, step: &Step) -> Vec<String> {
     let verdict = match Bottleneck::of(step, &view.results.server, &view.results.machine) {
         Bottleneck::Generator => "generator-limited".into(),
         _ if view.results.slo.is_met(step) => "met".into(),
+        Bottleneck::Unknown => "broken".into(),
         bottleneck => format!("broken: {bottleneck}"),
     };
     let (integrity, offered) = (&step.integrity, &step.offered);

@@ -68,6 +68,7 @@ fn chart(view: &View<'_>, curves: &[Curve<'_>]) -> Chart {
         .fold(f64::MAX, f64::min);
     let highest = latencies().map(|l| at_nines(l, end)).fold(0.0, f64::max);
     let slo_ns = view.results.slo.latency_p99_ns_max as f64;
+    let lowest = lowest.min(slo_ns);
     let highest = 1.2 * highest.max(1.2 * slo_ns);
     let y = Axis::logarithmic(0.8 * lowest, highest, format::duration_ns);
     let mut panel = Panel::new("Forwarding latency", y, 280.0);

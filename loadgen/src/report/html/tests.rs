@@ -152,6 +152,8 @@ fn one_load_is_shown_over_time() {
     assert!(page.contains("Every bound held"));
     assert!(page.contains("<h3>Latency, bitrate, CPU and loss over time</h3>"));
     assert!(!page.contains("Where it bends"));
+    results.steps[0].size = 1;
+    assert!(render(&results).contains("<h1>1 viewer</h1>"));
     results.steps[0].integrity.lost = results.steps[0].integrity.expected / 2;
     assert!(render(&results).contains("It did not stay within bounds: 50"));
 }

@@ -52,6 +52,19 @@ impl<'a> View<'a> {
         }
     }
 
+    /// A load with what it counts: "1 viewer", "20 viewers".
+    pub(super) fn load(&self, load: f64) -> String {
+        let number = format::count(load);
+        if number == "1" {
+            // The nouns are English plurals, "joins per second" among them.
+            let (first, rest) = self.noun().split_once(' ').unwrap_or((self.noun(), ""));
+            let one = first.strip_suffix('s').unwrap_or(first);
+            format!("1 {one} {rest}").trim_end().to_string()
+        } else {
+            format!("{number} {}", self.noun())
+        }
+    }
+
     pub(super) fn load_max(&self) -> f64 {
         let most = self.steps.iter().map(|step| step.load()).max();
         f64::from(most.unwrap_or(0))
@@ -81,7 +94,7 @@ impl<'a> View<'a> {
             .filter_map(|step| {
                 let y = value(step)?;
                 let x = f64::from(step.load());
-                let tip = format!("{} {}: {name} {}", format::count(x), self.noun(), label(y));
+                let tip = format!("{}: {name} {}", self.load(x), label(y));
                 Some(Point { x, y, tip })
             })
             .collect()
