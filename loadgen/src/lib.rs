@@ -9,6 +9,7 @@ pub mod machine;
 pub mod measure;
 pub mod media;
 pub mod pump;
+pub mod relay;
 pub mod report;
 pub mod run;
 pub mod scenario;

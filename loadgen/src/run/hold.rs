@@ -98,6 +98,7 @@ impl Run {
         let log = self.crowd.take_log();
         let step = Step {
             phase: hold.phase,
+            size: hold.size,
             share_of_knee: hold.share_of_knee,
             started_s: before.at.duration_since(self.began).as_secs_f64(),
             measured_s: end.duration_since(before.at).as_secs_f64(),

@@ -1,0 +1,101 @@
+//! The instrument is proven by what is known beforehand: a relay between clients and node spoils
+//! media, and the generator must find just that.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::support::{Node, hold};
+use millrace_loadgen::relay::{Faults, Relay};
+use millrace_loadgen::report::model::Step;
+
+/// A livestream of two viewers through a relay.
+async fn through(faults: Faults, name: &str) -> (Step, Relay) {
+    let node = Node::start(name);
+    let relay = Relay::start(node.media, faults).await.unwrap();
+    let mut config = node.config("livestream");
+    config.server.media_address = Some(SocketAddr::new(relay.address.ip(), relay.address.port()));
+    let (step, _) = hold(config, 2, 4).await;
+    (step, relay)
+}
+
+fn ms(step: &Step, percentile: f64) -> f64 {
+    step.latency.percentile_ns(percentile).unwrap() as f64 / 1e6
+}
+
+/// Every n-th of the packets that came, to a tenth and the edges of the window.
+fn assert_share(found: u64, step: &Step, every: u64) {
+    let expected = step.delivered.packets as f64 / every as f64;
+    let tolerance = expected * 0.1 + 4.0;
+    assert!(
+        (found as f64 - expected).abs() < tolerance,
+        "{found} instead of {expected}"
+    );
+}
+
+#[tokio::test]
+async fn a_slower_server_measures_slower() {
+    let (plain, _relay) = through(Faults::default(), "plain").await;
+    let faults = Faults {
+        delay: Duration::from_millis(20),
+        ..Faults::default()
+    };
+    let (slow, _relay) = through(faults, "slow").await;
+    let difference = ms(&slow, 50.0) - ms(&plain, 50.0);
+    assert!((19.0..24.0).contains(&difference), "{difference} ms more");
+    assert!(ms(&slow, 1.0) >= 20.0, "nothing was faster than the delay");
+    assert_eq!(slow.integrity.lost, 0);
+}
+
+#[tokio::test]
+async fn forged_packets_are_counted_as_forged() {
+    let faults = Faults {
+        forge_every: 20,
+        ..Faults::default()
+    };
+    let (step, relay) = through(faults, "forged").await;
+    assert!(relay.spoiled.forged.load(Ordering::Relaxed) > 0);
+    assert_share(step.integrity.forged, &step, 20);
+    assert_eq!(step.integrity.lost, 0);
+    assert_eq!(step.integrity.duplicated, 0);
+    assert_eq!(step.integrity.corrupted, 0);
+}
+
+#[tokio::test]
+async fn duplicated_packets_are_counted_as_duplicated() {
+    let faults = Faults {
+        duplicate_every: 20,
+        ..Faults::default()
+    };
+    let (step, _relay) = through(faults, "duplicated").await;
+    assert_share(step.integrity.duplicated, &step, 20);
+    assert_eq!(step.integrity.lost, 0);
+    assert_eq!(step.integrity.forged, 0);
+}
+
+#[tokio::test]
+async fn reordered_packets_are_counted_as_reordered() {
+    let faults = Faults {
+        reorder_every: 7,
+        ..Faults::default()
+    };
+    let (step, _relay) = through(faults, "reordered").await;
+    // Of every seventh packet those that do not end a frame: five of six or so.
+    let expected = step.delivered.packets as f64 / 7.0;
+    let share = step.integrity.reordered as f64 / expected;
+    assert!((0.65..1.0).contains(&share), "{share}");
+    assert_eq!(step.integrity.lost, 0);
+    assert_eq!(step.integrity.duplicated, 0);
+}
+
+#[tokio::test]
+async fn lost_packets_are_asked_for_and_recovered() {
+    let faults = Faults {
+        drop_every: 50,
+        ..Faults::default()
+    };
+    let (step, _relay) = through(faults, "lost").await;
+    assert_share(step.integrity.retransmitted, &step, 50);
+    // One retransmission in fifty is dropped too, and asked for again.
+    assert!(step.integrity.lost <= 2, "{} lost", step.integrity.lost);
+}

@@ -1,0 +1,7 @@
+//! The generator against nodes of Millrace in processes of their own.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod instrument;
+mod smoke;
+mod support;
