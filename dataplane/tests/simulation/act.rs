@@ -79,6 +79,9 @@ impl World {
                 let until = self.now() + time;
                 self.node.stall(until);
                 self.unsettle_all(until);
+                for member in self.members.iter_mut().flatten() {
+                    member.was_dark = true;
+                }
             }
             Action::Network(peer, up, down) => self.set_network(peer, up, down),
             Action::Io(config) => self.node.set_io(config),
@@ -117,6 +120,8 @@ impl World {
             down: Path::new(down, paths.fork(1)),
             valid: BTreeSet::new(),
             present: true,
+            transport_cc: None,
+            was_dark: false,
             steps: vec![0],
         };
         if self.members.len() <= peer {
@@ -368,6 +373,7 @@ impl World {
         let Some(member) = self.member(peer).filter(|it| it.present) else {
             return;
         };
+        member.was_dark = true;
         let visit = member.valid.len() as u16 + 1;
         member.peer.roam(address(peer, visit));
         self.unsettle(peer, now);
@@ -376,6 +382,7 @@ impl World {
     fn black_out(&mut self, peer: usize, time: Duration) {
         let until = self.now() + time;
         if let Some(member) = self.member(peer) {
+            member.was_dark = true;
             member.up.black_out(until);
             member.down.black_out(until);
         }

@@ -5,11 +5,11 @@ use crate::tamper::{Fault, Tamper};
 use crate::verdict::Oracle;
 use crate::world::World;
 
-/// Has losses on both ways, three layers, audio, and everybody stays.
-const SEEDS: [u64; 3] = [2, 41, 11];
+/// The first ones have losses on both ways, three layers, and audio.
+const SEEDS: [u64; 10] = [2, 41, 11, 5, 7, 9, 13, 19, 22, 40];
 
 /// Each error, and the rule that it breaks first of all.
-const ERRORS: [(Fault, Oracle); 17] = [
+const ERRORS: [(Fault, Oracle); 20] = [
     (Fault::RepeatNumber, Oracle::Sequence),
     (Fault::SkipNumber, Oracle::Sequence),
     (Fault::WrongOriginal, Oracle::Retransmission),
@@ -24,6 +24,9 @@ const ERRORS: [(Fault, Oracle); 17] = [
     (Fault::ReportCount, Oracle::Report),
     (Fault::ReportTime, Oracle::Report),
     (Fault::FeedbackAhead, Oracle::Feedback),
+    (Fault::RepeatTransportCc, Oracle::Feedback),
+    (Fault::DropReports, Oracle::Report),
+    (Fault::DropNacks, Oracle::Repair),
     (Fault::Leak, Oracle::Memory),
     (Fault::Freeze, Oracle::Gap),
     (Fault::LoseInCalm, Oracle::Recovery),

@@ -183,7 +183,8 @@ impl Bench<'_> {
             return;
         };
         let video = self.copy.kind == MediaKind::Video;
-        if video && !(first.content.is_key() && first.content.index == 0) {
+        let key = first.content.is_key() && first.content.index == 0;
+        if video && !key && self.refused == 0 {
             self.blame(
                 verdict,
                 first,

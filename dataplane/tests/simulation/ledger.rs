@@ -83,7 +83,7 @@ pub(crate) struct Copy {
     rtx_last: Option<ExtSeq>,
     packets: u32,
     bytes: u32,
-    pub(crate) reports: u32,
+    pub(crate) reported_at: Timestamp,
     pub(crate) retransmitted: u32,
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct CopyOf {
 /// What the oracles must excuse.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Excuses {
-    /// Packets for this peer that found no room in the send arena.
+    /// Packets for this peer that found no room in the send arena, or in a lane between shards.
     pub(crate) refused: u64,
 }
 
@@ -121,7 +121,7 @@ impl Copy {
             rtx_last: None,
             packets: 0,
             bytes: 0,
-            reports: 0,
+            reported_at: Timestamp::ZERO,
             retransmitted: 0,
         }
     }
@@ -264,7 +264,7 @@ impl Copy {
         excuses: Excuses,
         verdict: &mut Verdict,
     ) {
-        self.reports += 1;
+        self.reported_at = now;
         let down = self.down;
         let mut blame = |what: String| {
             verdict.blame(now, Oracle::Report, format!("copy {down}: {what}"));

@@ -65,6 +65,8 @@ pub(crate) struct Ticked<M> {
     pub(crate) refused: Vec<Tuple>,
     pub(crate) written: Vec<Written>,
     pub(crate) events: Vec<Event>,
+    /// Packets for other shards that found their lane full.
+    pub(crate) lane_lost: u64,
 }
 
 /// Handshakes are not part of the run, so one certificate serves all worlds.
@@ -185,6 +187,7 @@ impl<M: Clone> Node<M> {
         }
         host.rung.store(false, Ordering::Relaxed);
         let mut commands = std::iter::from_fn(|| host.commands.pop_front());
+        let lane_lost = host.shard.metrics().lane_packets_lost;
         let begun = Instant::now();
         host.due = host.shard.tick(now, &mut host.io, &mut commands);
         self.spent += begun.elapsed();
@@ -193,6 +196,7 @@ impl<M: Clone> Node<M> {
             refused: host.io.drain_refused(),
             written: host.io.drain_left(),
             events: std::mem::take(&mut *host.events.0.lock().unwrap()),
+            lane_lost: host.shard.metrics().lane_packets_lost - lane_lost,
         })
     }
 

@@ -3,12 +3,13 @@
 
 use millrace_dataplane::shard::Sizes;
 use millrace_shared::ids::Ssrc;
+use millrace_shared::link::ExtKind;
 use millrace_shared::time::{SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::{RtcpCompound, RtcpPacket, RtcpWriter, SenderInfo};
-use millrace_shared::wire::rtp::RtpView;
+use millrace_shared::wire::rtp::{RtpView, ext_mut};
 
 use crate::encoder::AUDIO_PT;
-use crate::media::{DOWN_PT, DOWN_RTX_PT};
+use crate::media::{DOWN_PT, DOWN_RTX_PT, down_ext_ids};
 
 /// An error of a shard.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -42,6 +43,12 @@ pub(crate) enum Fault {
     ReportTime,
     /// Feedback tells of packets that did not arrive.
     FeedbackAhead,
+    /// A transport-wide number is used twice.
+    RepeatTransportCc,
+    /// Sender reports end.
+    DropReports,
+    /// Publishers are not asked for what was lost.
+    DropNacks,
     /// The store grows by what passes.
     Leak,
     /// Nothing goes for some seconds.
@@ -114,8 +121,7 @@ impl Tamper {
         let keep = if rtp {
             self.change_rtp(now, &mut plain)
         } else {
-            self.change_rtcp(&mut plain);
-            true
+            self.change_rtcp(&mut plain)
         };
         let mut out = Vec::new();
         if self.fault == Fault::WrongPeer && rtp && self.nth(100) {
@@ -176,6 +182,13 @@ impl Tamper {
                 let back = (id.wrapping_sub(1) & 0x7fff) | 0x8000;
                 put(plain, header + 2, &back.to_be_bytes());
             }
+            Fault::RepeatTransportCc if self.nth(100) => {
+                if let Some(id) = down_ext_ids().id(ExtKind::TransportCc)
+                    && let Some(number) = ext_mut(plain, id)
+                {
+                    number[1] = number[1].wrapping_sub(1);
+                }
+            }
             Fault::PayloadByte if self.nth(100) => plain[len - 1] ^= 1,
             Fault::DropFrames if pt == DOWN_PT => return !self.nth(50),
             // The lowest bit behind the descriptor is 0 in the first packet of a key frame.
@@ -197,7 +210,8 @@ impl Tamper {
         true
     }
 
-    fn change_rtcp(&mut self, plain: &mut Vec<u8>) {
+    /// False when the compound does not go.
+    fn change_rtcp(&mut self, plain: &mut Vec<u8>) -> bool {
         match self.fault {
             Fault::ReportCount => {
                 rewrite_report(plain, |info| info.packets = info.packets.wrapping_sub(1));
@@ -210,8 +224,12 @@ impl Tamper {
                 let base = u16::from_be_bytes([plain[12], plain[13]]);
                 put(plain, 12, &base.wrapping_add(5_000).to_be_bytes());
             }
+            Fault::DropReports => return plain[1] != 200,
+            // RTPFB with format 1.
+            Fault::DropNacks => return plain[0] & 0x1f != 1 || plain[1] != 205,
             _ => {}
         }
+        true
     }
 }
 

@@ -3,7 +3,7 @@
 
 use millrace_shared::ice::Tuple;
 use millrace_shared::link::ExtKind;
-use millrace_shared::time::{NtpTime, Timestamp};
+use millrace_shared::time::{NtpTime, SeqNo, Timestamp};
 use millrace_shared::wire::class::{DatagramClass, classify};
 use millrace_shared::wire::rtcp::{RtcpCompound, RtcpPacket};
 use millrace_shared::wire::rtp::RtpView;
@@ -139,6 +139,7 @@ impl World {
             .id(ExtKind::TransportCc)
             .and_then(|id| rtp.ext(id))
             .and_then(rtp_ext::transport_cc);
+        self.check_transport_cc(peer, transport_cc);
         let delivery = Delivery::Rtp {
             number: noted.map_or(rtp.seq, |(number, _)| number),
             content: noted.map(|(_, content)| content),
@@ -147,6 +148,20 @@ impl World {
             len: written.bytes.len(),
         };
         self.pass_on(peer, written, &delivery);
+    }
+
+    /// draft-holmer-rmcat-transport-wide-cc-extensions-01 §2: one number for every packet sent.
+    fn check_transport_cc(&mut self, peer: usize, number: Option<SeqNo>) {
+        let now = self.now();
+        let Some(member) = self.members[peer].as_mut() else {
+            return;
+        };
+        let before = std::mem::replace(&mut member.transport_cc, number);
+        let step = before.zip(number).map(|(before, it)| it.distance(before));
+        if number.is_none() || step.is_some_and(|step| step != 1) {
+            let text = format!("peer {peer}: transport-wide number {number:?} after {before:?}");
+            self.verdict.blame(now, Oracle::Feedback, text);
+        }
     }
 
     fn check_muted(&mut self, content: Content) {

@@ -27,8 +27,10 @@ pub(crate) enum Oracle {
     Completeness,
     /// Sender reports agree with what was sent and when it was captured.
     Report,
-    /// Transport-wide feedback agrees with what arrived.
+    /// Transport-wide feedback agrees with what arrived, and transport-wide numbers count by one.
     Feedback,
+    /// What was lost on the way to the shard was asked for again.
+    Repair,
     /// The shard holds what it was told to, and no more than its limits.
     Memory,
     /// No copy stands still for longer than the faults explain.

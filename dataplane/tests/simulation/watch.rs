@@ -20,6 +20,12 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 const GAP_MAX: Duration = Duration::from_millis(4_000);
 /// The end of a run is not judged: what is on its way may be late.
 const TAIL: Duration = Duration::from_millis(400);
+/// Sender reports of video leave once a second.
+const REPORTED_WITHIN: Duration = Duration::from_millis(1_500);
+/// With fewer losses chance decides. Of those on the way to the shard a part is asked for too late:
+/// the last ones of a track, those of a publisher that left.
+const LOSSES_JUDGED_MIN: u64 = 10;
+const UNREPAIRED_PERCENT_MAX: u64 = 20;
 /// Timers of one owner that are stale or count. An owner that asks for earlier times again and
 /// again leaves one stale entry each, all due within its longest interval.
 const TIMERS_PER_OWNER_MAX: usize = 64;
@@ -145,6 +151,10 @@ impl World {
             if !expected || copy.removed || copy.paused() {
                 continue;
             }
+            if copy.kind == MediaKind::Video && to.since(copy.reported_at) > REPORTED_WITHIN {
+                let text = format!("copy {} has no sender report any more", copy.down);
+                self.verdict.blame(to, Oracle::Report, text);
+            }
             let max = copy.wish().max_layer;
             let mut tracks = self.tracks.iter();
             let track = tracks.find(|it| it.publishing.track == copy.track && !it.gone);
@@ -181,6 +191,37 @@ impl World {
                     frames.len()
                 );
                 self.verdict.blame(to, Oracle::Recovery, text);
+            }
+        }
+    }
+
+    /// Of the packets of video that networks lost before the shard, the publisher was asked for
+    /// most.
+    pub(crate) fn judge_repair(&mut self) {
+        let at = START + END_AT;
+        for (index, member) in self.members.iter().enumerate() {
+            let Some(member) = member.as_ref().filter(|it| it.present && !it.was_dark) else {
+                continue;
+            };
+            let (mut sent, mut missing) = (0, 0);
+            let encoders = member.peer.publications.iter().flat_map(|it| &it.encoders);
+            for config in encoders.map(|it| it.config) {
+                let encoding = (config.track, config.spatial);
+                let arrivals = self.ledger.arrivals.get(&encoding);
+                let Some(arrivals) = arrivals.filter(|_| config.kind == MediaKind::Video) else {
+                    continue;
+                };
+                let numbers = arrivals.packets.keys();
+                let (first, last) = (numbers.clone().min(), numbers.clone().max());
+                let span = first.zip(last).map_or(0, |(first, last)| last - first + 1);
+                sent += span;
+                missing += span - numbers.count() as u64;
+            }
+            let path = member.up.counts();
+            let lost = path.lost * sent / path.sent.max(1);
+            if lost >= LOSSES_JUDGED_MIN && missing * 100 > lost * UNREPAIRED_PERCENT_MAX {
+                let text = format!("peer {index}: {missing} packets of about {lost} lost ones");
+                self.verdict.blame(at, Oracle::Repair, text);
             }
         }
     }

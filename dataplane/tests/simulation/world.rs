@@ -69,6 +69,10 @@ pub(crate) struct Member {
     /// Addresses from which a check reached the shard.
     pub(crate) valid: BTreeSet<SocketAddr>,
     pub(crate) present: bool,
+    /// Transport-wide number of the newest packet that the shard sent.
+    pub(crate) transport_cc: Option<SeqNo>,
+    /// Its network was dark for a while.
+    pub(crate) was_dark: bool,
     pub(crate) steps: Vec<i64>,
 }
 
@@ -210,6 +214,7 @@ impl World {
 
     fn finish(mut self) -> Outcome {
         self.judge_recovery();
+        self.judge_repair();
         crate::judge::judge(&self.ledger, self.stepped, &mut self.verdict);
         let metrics = self.node.metrics();
         self.take_down();
@@ -355,6 +360,9 @@ impl World {
                 self.ledger.excuses.entry(peer).or_default().refused += 1;
             }
         }
+        if ticked.lane_lost > 0 {
+            self.excuse_lanes(shard, ticked.lane_lost);
+        }
         for written in ticked.written {
             self.record(written.tuple.local, written.tuple.remote, &written.bytes);
             self.tap(written);
@@ -365,6 +373,15 @@ impl World {
         self.effects = later;
         for (_, effect) in due {
             self.take_effect(effect);
+        }
+    }
+
+    /// Media lanes may lose: whoever is on another shard may miss as many packets.
+    fn excuse_lanes(&mut self, shard: usize, lost: u64) {
+        for (peer, member) in self.members.iter().enumerate() {
+            if member.as_ref().is_some_and(|it| it.shard != shard) {
+                self.ledger.excuses.entry(peer).or_default().refused += lost;
+            }
         }
     }
 
