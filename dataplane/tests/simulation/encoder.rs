@@ -9,7 +9,7 @@ use millrace_shared::payload::vp8::{Vp8Descriptor, Vp8Temporal};
 use millrace_shared::sim::Prng;
 use millrace_shared::srtp::roll_over_count;
 use millrace_shared::time::{ExtSeq, RtpTime, SeqNo, Timestamp};
-use millrace_shared::wire::rtp::{RtpHeader, header_len, write_header};
+use millrace_shared::wire::rtp::{RtpHeader, header_len, pad, write_header};
 use millrace_shared::wire::rtp_ext::{AudioLevel, write_audio_level, write_transport_cc};
 
 use crate::content::Content;
@@ -19,12 +19,23 @@ pub(crate) const AUDIO_PT: Pt = Pt(100);
 /// Packets kept for retransmission.
 const HISTORY_PACKETS: usize = 600;
 
+/// What a packet is for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Load {
+    Media,
+    /// Takes a number of the media stream and carries nothing.
+    Padding,
+    /// A retransmission of nothing, to find out how much the path carries.
+    Probe,
+}
+
 /// A packet before protection.
 #[derive(Clone, Debug)]
 pub(crate) struct Plain {
     pub(crate) bytes: Vec<u8>,
     pub(crate) header_len: usize,
     pub(crate) roc: u32,
+    pub(crate) load: Load,
     pub(crate) content: Content,
     pub(crate) transport_cc: u16,
 }
@@ -172,6 +183,11 @@ impl Encoder {
             let payload = content.vp8(&descriptor, len);
             packets.push(self.send(now, content, payload, transport_cc));
         }
+        match self.random.below(60) {
+            0 => packets.push(self.fill(now, Load::Padding, transport_cc)),
+            1 => packets.push(self.fill(now, Load::Probe, transport_cc)),
+            _ => {}
+        }
         packets
     }
 
@@ -240,6 +256,35 @@ impl Encoder {
         packet
     }
 
+    /// What a publisher sends to fill its rate, with the media time of the frame before: padding
+    /// alone, or an empty retransmission (RFC 4588 §4).
+    pub(crate) fn fill(&mut self, now: Timestamp, load: Load, transport_cc: &mut u16) -> Plain {
+        let kept = Kept {
+            content: self.content(now, 0, self.frame, (0, 1)),
+            rtp_time: self.rtp_time(now),
+            marker: false,
+            payload: Vec::new(),
+        };
+        let (stream, original) = if load == Load::Padding {
+            let seq = self.next;
+            self.next = ExtSeq(seq.0 + 1);
+            ((self.config.ssrc, UP_PT, seq), None)
+        } else {
+            let seq = self.rtx_next;
+            self.rtx_next = ExtSeq(seq.0 + 1);
+            ((self.rtx_ssrc(), UP_RTX_PT, seq), Some(kept.content))
+        };
+        let original = original.map(|content| ExtSeq(content.seq).seq());
+        let mut plain = self.packet(stream, &kept, original, transport_cc);
+        plain.load = load;
+        if load == Load::Padding {
+            let len = plain.bytes.len();
+            plain.bytes.resize(len + 100, 0);
+            pad(&mut plain.bytes, len, 100).unwrap();
+        }
+        plain
+    }
+
     /// A packet once more, on the RTX stream (RFC 4588 §4), if it is still kept.
     pub(crate) fn again(&mut self, seq: SeqNo, transport_cc: &mut u16) -> Option<Plain> {
         let index = self
@@ -289,6 +334,7 @@ impl Encoder {
             bytes,
             header_len,
             roc: roll_over_count(seq),
+            load: Load::Media,
             content: kept.content,
             transport_cc: *transport_cc,
         }

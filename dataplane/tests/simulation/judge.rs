@@ -99,18 +99,18 @@ impl Bench<'_> {
         self.judge_time(a, b, same_run, verdict);
         if let (Some(from), Some(to)) = (&a.vp8, &b.vp8) {
             // Pictures of a mute are not sent, and the decoder is to know that it misses them.
-            let lost = missed + self.muted_between(a, b) + self.refused;
+            let lost = missed + self.silent_between(a, b) + self.refused;
             self.judge_picture((a, from), (b, to), lost, verdict);
         }
     }
 
-    fn muted_between(&self, a: &SentPacket, b: &SentPacket) -> u64 {
+    fn silent_between(&self, a: &SentPacket, b: &SentPacket) -> u64 {
         if a.content.spatial != b.content.spatial || b.content.seq <= a.content.seq {
             return 0;
         }
         let between = a.content.seq..b.content.seq;
         self.arrivals(a.content.spatial)
-            .map_or(0, |it| it.muted.range(between).count() as u64)
+            .map_or(0, |it| it.silent.range(between).count() as u64)
     }
 
     /// Behind the last packet of a run: what may have been missing when it ended.
@@ -228,7 +228,7 @@ impl Bench<'_> {
         let wishes = &self.copy.wishes;
         let limited = content.temporal > 0 && wishes.iter().any(|wish| wish.max_layer.temporal < 2);
         let paused = wishes.iter().any(|wish| wish.paused);
-        if limited || arrivals.muted.contains(&content.seq) {
+        if limited || arrivals.silent.contains(&content.seq) {
             return true;
         }
         if paused {
@@ -267,7 +267,8 @@ impl Bench<'_> {
     ) {
         let mut frames: std::collections::BTreeMap<u32, Vec<&crate::ledger::Accepted>> =
             std::collections::BTreeMap::new();
-        for accepted in arrivals.packets.values() {
+        let packets = arrivals.packets.iter();
+        for (_, accepted) in packets.filter(|(seq, _)| !arrivals.silent.contains(seq)) {
             frames
                 .entry(accepted.content.frame)
                 .or_default()
@@ -279,7 +280,7 @@ impl Bench<'_> {
                     && packets.iter().all(|it| !it.late)
                     && packets
                         .iter()
-                        .all(|it| !arrivals.muted.contains(&it.content.seq))
+                        .all(|it| !arrivals.silent.contains(&it.content.seq))
             })
         };
         for (_, packet) in run.iter().filter(|(_, packet)| packet.content.index == 0) {

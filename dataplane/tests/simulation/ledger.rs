@@ -27,19 +27,20 @@ pub(crate) struct Accepted {
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
     pub(crate) packets: BTreeMap<u64, Accepted>,
-    pub(crate) muted: BTreeSet<u64>,
+    /// Padding, and what came while the track was muted: nobody is to get it.
+    pub(crate) silent: BTreeSet<u64>,
     highest: u64,
 }
 
 impl Arrivals {
-    fn note(&mut self, at: Timestamp, content: Content, muted: bool) {
+    fn note(&mut self, at: Timestamp, content: Content, silent: bool) {
         let late = content.seq < self.highest;
         self.highest = self.highest.max(content.seq);
         if self.packets.contains_key(&content.seq) {
             return;
         }
-        if muted {
-            self.muted.insert(content.seq);
+        if silent {
+            self.silent.insert(content.seq);
         }
         self.packets
             .insert(content.seq, Accepted { content, at, late });
@@ -316,10 +317,10 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn accept(&mut self, now: Timestamp, content: Content, muted: bool) {
+    pub(crate) fn accept(&mut self, now: Timestamp, content: Content, silent: bool) {
         let encoding = (content.track, content.spatial);
         let arrivals = self.arrivals.entry(encoding).or_default();
-        arrivals.note(now, content, muted);
+        arrivals.note(now, content, silent);
     }
 
     pub(crate) fn excuses(&self, peer: usize) -> Excuses {

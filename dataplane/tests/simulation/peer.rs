@@ -25,6 +25,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
 const CHECK_INTERVAL_EAGER: Duration = Duration::from_millis(50);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Loss of a second at which the best encoding is cut, and for how long.
+const CUT_LOSS_PERCENT: u32 = 10;
+const CUT_TIME: Duration = Duration::from_millis(1_500);
 /// Of the peer as a sender of feedback.
 const OWN_SSRC: Ssrc = Ssrc(0xfeed);
 /// NTP seconds of the publisher's wallclock at time zero.
@@ -68,6 +71,10 @@ pub(crate) struct Peer {
     /// What feedback said of transport-wide numbers, for the oracle.
     pub(crate) told: Vec<(SeqNo, bool)>,
     pub(crate) key_requests: u64,
+    /// Lost and arrived by feedback, since the last look.
+    feedback: (u32, u32),
+    /// Until then the best encoding of a simulcast track is not sent.
+    cut_until: Timestamp,
 }
 
 /// The two directions of a transport's keys, from the seed.
@@ -106,6 +113,8 @@ impl Peer {
             wallclock_step: 0,
             told: Vec::new(),
             key_requests: 0,
+            feedback: (0, 0),
+            cut_until: Timestamp::ZERO,
         }
     }
 
@@ -140,8 +149,14 @@ impl Peer {
                 continue;
             }
             publication.next_at = now + publication.interval;
+            let top = publication.encoders.len() as u8 - 1;
             for encoder in &mut publication.encoders {
-                if publication.sends & (1 << encoder.config.spatial) != 0 {
+                let spatial = encoder.config.spatial;
+                if self.cut_until > now && spatial == top && top > 0 {
+                    encoder.key_wanted = true;
+                    continue;
+                }
+                if publication.sends & (1 << spatial) != 0 {
                     out.extend(encoder.frame(now, number).into_iter().map(Sent::Media));
                 }
             }
@@ -149,6 +164,7 @@ impl Peer {
         if self.report_at <= now {
             self.report_at = now + REPORT_INTERVAL;
             self.report(now, out);
+            self.adapt(now);
         }
         if self.poll_at <= now {
             self.poll_at = now + POLL_INTERVAL;
@@ -203,6 +219,14 @@ impl Peer {
             out.push(compound(|writer| {
                 writer.receiver_report(OWN_SSRC, blocks).unwrap();
             }));
+        }
+    }
+
+    /// A path that loses much gets less.
+    fn adapt(&mut self, now: Timestamp) {
+        let (lost, arrived) = std::mem::take(&mut self.feedback);
+        if lost + arrived > 20 && lost * 100 > (lost + arrived) * CUT_LOSS_PERCENT {
+            self.cut_until = now + CUT_TIME;
         }
     }
 
@@ -262,9 +286,12 @@ impl Peer {
                     }
                 }
                 RtcpPacket::TransportFeedback(TransportFeedback::TransportCc(feedback)) => {
-                    let statuses = feedback.statuses();
-                    self.told
-                        .extend(statuses.map(|it| (it.seq, it.arrival_us.is_some())));
+                    for status in feedback.statuses() {
+                        let arrived = status.arrival_us.is_some();
+                        self.told.push((status.seq, arrived));
+                        self.feedback.0 += u32::from(!arrived);
+                        self.feedback.1 += u32::from(arrived);
+                    }
                 }
                 RtcpPacket::PayloadFeedback(PayloadFeedback::Pli(pli)) => {
                     self.key_requests += 1;

@@ -11,6 +11,7 @@ use millrace_shared::wire::rtp_ext;
 use millrace_shared::wire::stun::{IntegrityKey, StunClass, StunView};
 
 use crate::content::Content;
+use crate::encoder::Load;
 use crate::io::Written;
 use crate::media::down_ext_ids;
 use crate::peer::WALLCLOCK_START;
@@ -33,6 +34,7 @@ impl World {
             }
             Mark::Report => {}
             Mark::Media {
+                load,
                 content,
                 transport_cc,
             } => {
@@ -42,18 +44,18 @@ impl World {
                         .entry(peer)
                         .or_default()
                         .insert(transport_cc);
-                    self.accept(now, content);
+                    self.accept(now, load, content);
                 }
             }
         }
     }
 
-    fn accept(&mut self, now: Timestamp, content: Content) {
+    fn accept(&mut self, now: Timestamp, load: Load, content: Content) {
         let mut tracks = self.tracks.iter();
         let track = tracks.find(|it| it.publishing.track == content.track);
-        if let Some(track) = track.filter(|it| !it.gone) {
-            let muted = track.muted;
-            self.ledger.accept(now, content, muted);
+        if let Some(track) = track.filter(|it| !it.gone && load != Load::Probe) {
+            let silent = track.muted || load == Load::Padding;
+            self.ledger.accept(now, content, silent);
         }
     }
 
@@ -166,8 +168,8 @@ impl World {
 
     fn check_muted(&mut self, content: Content) {
         let arrivals = self.ledger.arrivals.get(&(content.track, content.spatial));
-        if arrivals.is_some_and(|it| it.muted.contains(&content.seq)) {
-            let text = format!("{content:?} came while the track was muted");
+        if arrivals.is_some_and(|it| it.silent.contains(&content.seq)) {
+            let text = format!("{content:?} was padding, or of a mute");
             self.verdict.blame(self.now(), Oracle::Stranger, text);
         }
     }

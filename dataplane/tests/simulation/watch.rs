@@ -171,6 +171,7 @@ impl World {
             };
             let frames = arrivals.packets.values().filter(|it| {
                 it.content.index == 0
+                    && !arrivals.silent.contains(&it.content.seq)
                     && it.content.temporal <= temporal_max
                     && (from..to).contains(&it.at)
             });

@@ -13,6 +13,7 @@ use millrace_shared::time::{SeqNo, Timestamp};
 use ring::digest;
 
 use crate::content::Content;
+use crate::encoder::Load;
 use crate::io::{Inbound, Written};
 use crate::ledger::Ledger;
 use crate::node::{Node, Ticked, local};
@@ -26,7 +27,11 @@ use crate::verdict::Verdict;
 #[derive(Clone, Debug)]
 pub(crate) enum Mark {
     Check,
-    Media { content: Content, transport_cc: u16 },
+    Media {
+        load: Load,
+        content: Content,
+        transport_cc: u16,
+    },
     Report,
 }
 
@@ -325,6 +330,7 @@ impl World {
             Sent::Media(plain) => {
                 self.capture(tuple.remote, tuple.local, &plain.bytes);
                 Mark::Media {
+                    load: plain.load,
                     content: plain.content,
                     transport_cc: plain.transport_cc,
                 }
