@@ -104,9 +104,10 @@ impl Call {
         };
         self.node.command(0, Command::AddTransport(Box::new(add)));
         self.node.command(0, Command::SetRemote(Box::new(remote)));
+        let remote = ([198, 51, 100, 7], 40_000 + client as u16).into();
         let tuple = Tuple {
-            local: local(0),
-            remote: ([198, 51, 100, 7], 40_000 + client as u16).into(),
+            local: local(0, remote),
+            remote,
         };
         let epoch = Epoch {
             instant: Instant::now(),

@@ -62,7 +62,7 @@ fn add_idle(world: &mut World, number: u64) {
         panic!("a peer begins with a check");
     };
     let tuple = Tuple {
-        local: local(0),
+        local: local(0, peer.remote),
         remote: peer.remote,
     };
     let mark = Mark::Check;

@@ -77,9 +77,14 @@ fn identity() -> Identity {
         .clone()
 }
 
-/// The address of a shard.
-pub(crate) fn local(shard: usize) -> SocketAddr {
-    SocketAddr::new("192.0.2.1".parse().unwrap(), 7_882 + shard as u16)
+/// The address of a shard, of the family of a peer's.
+pub(crate) fn local(shard: usize, remote: SocketAddr) -> SocketAddr {
+    let ip = if remote.is_ipv6() {
+        "2001:db8::1"
+    } else {
+        "192.0.2.1"
+    };
+    SocketAddr::new(ip.parse().unwrap(), 7_882 + shard as u16)
 }
 
 impl<M: Clone> Node<M> {

@@ -84,7 +84,7 @@ pub(crate) struct Member {
 impl Member {
     pub(crate) fn tuple(&self) -> Tuple {
         Tuple {
-            local: local(self.shard),
+            local: local(self.shard, self.peer.remote),
             remote: self.peer.remote,
         }
     }
