@@ -14,7 +14,8 @@ use count::Counts;
 
 const USAGE: &str = "\
 cargo xtask test      format, lints, tests and each browser cell once (CI runs this)
-cargo xtask deep      test, then medians of five, long holds, namespaces, restarts, churn
+cargo xtask deep      test, then 2,000 seeds of the simulated node, medians of five, long holds,
+                      namespaces, restarts, churn
 cargo xtask browsers [name...]   the browser cells alone, or those whose name contains a word
 cargo xtask install   what the tests need and this machine lacks";
 
