@@ -75,7 +75,7 @@ impl Host {
         let id = config.id;
         let ring = config.net.backend != Backend::Mmsg && millrace_netio::ring_allowed();
         let cpu = config.cpu;
-        let body = move || run(config, events, queue, &started_tx);
+        let body: Body = Box::new(move || run(config, events, queue, &started_tx));
         let host = if ring {
             on_glommio(id, cpu, body)
         } else {
@@ -128,24 +128,40 @@ fn thread_name(id: ShardId) -> String {
     format!("shard-{id}")
 }
 
-fn on_glommio(
-    id: ShardId,
-    cpu: Option<usize>,
-    body: impl FnOnce() + Send + 'static,
-) -> Result<Host, StartError> {
+/// What a shard's thread runs.
+type Body = Box<dyn FnOnce() + Send>;
+
+/// On an executor, or on a plain thread where glommio does not start: it wants 512 KiB of locked
+/// memory and several rings, and says so only on the thread it has made.
+fn on_glommio(id: ShardId, cpu: Option<usize>, body: Body) -> Result<Host, StartError> {
     let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
-    LocalExecutorBuilder::new(placement)
+    let (entered_tx, entered) = mpsc::sync_channel(1);
+    let (bodies, to_run) = mpsc::sync_channel::<Body>(1);
+    let spawned = LocalExecutorBuilder::new(placement)
         .name(&thread_name(id))
-        .spawn(move || async move { body() })
-        .map(Host::Glommio)
-        .map_err(|error| StartError::Thread(io::Error::other(error.to_string())))
+        .spawn(move || async move {
+            // Both ends live as long as the starter waits.
+            if entered_tx.send(()).is_ok()
+                && let Ok(body) = to_run.recv()
+            {
+                body();
+            }
+        });
+    let error = match spawned {
+        Ok(handle) if entered.recv().is_ok() => {
+            let given = bodies.send(body);
+            debug_assert!(given.is_ok(), "the executor waits for its shard");
+            return Ok(Host::Glommio(handle));
+        }
+        Ok(handle) => handle.join().err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    let reason = error.unwrap_or_default();
+    tracing::warn!(shard = %id, reason, "glommio does not start: the shard runs on a plain thread");
+    on_thread(id, cpu, body)
 }
 
-fn on_thread(
-    id: ShardId,
-    cpu: Option<usize>,
-    body: impl FnOnce() + Send + 'static,
-) -> Result<Host, StartError> {
+fn on_thread(id: ShardId, cpu: Option<usize>, body: Body) -> Result<Host, StartError> {
     let pinned = move || {
         if let Some(cpu) = cpu
             && let Err(error) = millrace_netio::pin_to_cpu(cpu)
