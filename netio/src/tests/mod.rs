@@ -17,6 +17,8 @@ macro_rules! on_both_backends {
     };
 }
 
+#[path = "../denial.rs"]
+mod denial;
 #[path = "open.rs"]
 mod opening;
 mod park;

@@ -1,5 +1,8 @@
 //! Sockets, ports, and the choice of a backend.
 
+use std::fs;
+use std::process::Command;
+
 use super::*;
 
 on_both_backends![
@@ -90,8 +93,8 @@ fn reuse_port_shares_a_port(backend: Backend) {
 fn a_denied_ring_is_replaced_and_explained() {
     // The filter of a container runtime, for this thread only.
     let denied = thread::spawn(|| {
-        if !deny_io_uring() {
-            skip("this host allows no seccomp filter");
+        if let Err(error) = denial::deny_io_uring() {
+            skip(&format!("this host allows no seccomp filter: {error}"));
             return;
         }
         let asked = config(Backend::Ring);
@@ -112,39 +115,70 @@ fn a_denied_ring_is_replaced_and_explained() {
     denied.join().unwrap();
 }
 
-/// Makes io_uring_setup fail with EPERM on the calling thread, for the rest of its life.
-#[expect(unsafe_code, reason = "prctl takes pointers")]
-fn deny_io_uring() -> bool {
-    let step = |code: u32, jt, jf, k| libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    };
-    let denied = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
-    let mut filter = [
-        // The system call's number is the first word of seccomp_data.
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            0,
-            1,
-            libc::SYS_io_uring_setup as u32,
-        ),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, denied),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_mut_ptr(),
-    };
-    // SAFETY: the program and its filter live across the calls, which copy them.
-    unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(
-                libc::PR_SET_SECCOMP,
-                libc::SECCOMP_MODE_FILTER,
-                &raw const program,
-            ) == 0
+/// kernel.io_uring_disabled at 1 leaves io_uring to the privileged: here to everybody but one
+/// thread, and for a moment.
+#[test]
+fn a_sysctl_that_denies_the_ring_is_named() {
+    const SETTING: &str = "/proc/sys/kernel/io_uring_disabled";
+    struct Restored(String);
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            let _ = fs::write(SETTING, &self.0);
+        }
     }
+
+    let denied = thread::spawn(|| {
+        let before = fs::read_to_string(SETTING).unwrap_or_default();
+        if before.trim() != "0" {
+            skip(&format!("{SETTING} is {before:?} already, or not there"));
+            return;
+        }
+        let restored = Restored(before);
+        if let Err(error) = fs::write(SETTING, "1") {
+            skip(&format!("{SETTING} may not be set: {error}"));
+            return;
+        }
+        denial::become_unprivileged().unwrap();
+        let node = Node::open(&config(Backend::Auto));
+        drop(restored);
+        assert_eq!(node.facts.name, "sendmmsg");
+        let reason = &node.facts.reason;
+        assert!(reason.contains("kernel.io_uring_disabled"), "{reason}");
+        assert!(reason.contains("set it to 0"), "{reason}");
+    });
+    denied.join().unwrap();
 }
+
+/// In a process of its own, which is this one again: the limit is the whole process's.
+#[test]
+fn a_limit_on_locked_memory_is_named() {
+    if std::env::var_os(LIMITED).is_none() {
+        let test = "tests::opening::a_limit_on_locked_memory_is_named";
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        let again = again.args(["--exact", test, "--nocapture"]);
+        let output = again.env(LIMITED, "1").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        text.lines()
+            .filter(|line| line.starts_with("SKIPPED"))
+            .for_each(skip);
+        assert!(output.status.success(), "{text}");
+        return;
+    }
+    let ring = open(&config(Backend::Ring), &Doorbell::new().unwrap());
+    if let Err(error) = ring {
+        skip(&error.to_string());
+        return;
+    }
+    denial::limit_locked_memory(0).unwrap();
+    let node = Node::open(&config(Backend::Auto));
+    let reason = &node.facts.reason;
+    if node.facts.name == "io_uring" {
+        // A kernel whose rings do not count.
+        skip("this kernel's rings need no locked memory");
+        return;
+    }
+    assert!(reason.contains("ulimit -l"), "{reason}");
+    assert!(reason.contains("LimitMEMLOCK="), "{reason}");
+}
+
+const LIMITED: &str = "MILLRACE_TEST_LOCKED_MEMORY_LIMITED";
