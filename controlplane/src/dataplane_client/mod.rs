@@ -23,6 +23,8 @@ pub struct Shard {
     /// Best first, loopback last.
     pub addresses: Vec<LocalAddress>,
     pub fingerprint: Fingerprint,
+    /// How packets reach the kernel, a colon, and why so.
+    pub backend: String,
 }
 
 /// Sends commands and knows the shards. Cheap to clone.
@@ -59,6 +61,7 @@ impl DataplaneClient {
             id: hello.shard,
             addresses: hello.addresses,
             fingerprint: hello.fingerprint,
+            backend: hello.backend,
         };
         self.shards.send_modify(|shards| {
             shards.insert(shard.id, shard);
@@ -74,6 +77,12 @@ impl DataplaneClient {
 
     pub fn shard(&self, id: ShardId) -> Option<Shard> {
         self.shards.borrow().get(&id).cloned()
+    }
+
+    pub fn backends(&self) -> BTreeMap<ShardId, String> {
+        let shards = self.shards.borrow();
+        let backend = |(id, shard): (&ShardId, &Shard)| (*id, shard.backend.clone());
+        shards.iter().map(backend).collect()
     }
 
     pub fn shard_ids(&self) -> Vec<ShardId> {

@@ -100,7 +100,8 @@ impl Collector for Reading {
         self.encode_rooms(out)?;
         encode_packets(out, &total)?;
         encode_drops(out, &total.drops)?;
-        shards::encode(&self.rooms.shards, out)
+        shards::encode(&self.rooms.shards, out)?;
+        self.encode_backends(out)
     }
 }
 
@@ -182,6 +183,23 @@ impl Reading {
             "Open signaling sockets",
             &[(NONE, self.sockets)],
         )
+    }
+
+    fn encode_backends(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let backends = self.rooms.backends.iter();
+        let values: Vec<_> = backends
+            .map(|(shard, backend)| {
+                let (name, reason) = backend.split_once(": ").unwrap_or((backend, ""));
+                let labels = [
+                    ("shard", shard.to_string()),
+                    ("backend", name.to_owned()),
+                    ("reason", reason.to_owned()),
+                ];
+                (labels, 1)
+            })
+            .collect();
+        let help = "How packets reach the kernel, and why so";
+        gauge(out, "millrace_shard_backend", help, &values)
     }
 }
 

@@ -28,6 +28,8 @@ pub struct RoomMetrics {
     pub reports_dropped: u64,
     /// Latest of each shard.
     pub shards: BTreeMap<ShardId, ShardMetrics>,
+    /// How each shard's packets reach the kernel, a colon, and why so.
+    pub backends: BTreeMap<ShardId, String>,
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +116,7 @@ impl Counters {
             signal_overflows: count(&self.signal_overflows),
             reports_dropped: count(&self.reports_dropped),
             shards,
+            backends: BTreeMap::new(),
         }
     }
 }

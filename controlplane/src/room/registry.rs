@@ -146,7 +146,10 @@ impl Rooms {
     pub fn metrics(&self) -> RoomMetrics {
         let rooms = lock(&self.shared.directory).by_index.len();
         let shards = lock(&self.shared.shards).clone();
-        self.shared.counters.read(rooms, shards)
+        RoomMetrics {
+            backends: self.shared.dataplane.backends(),
+            ..self.shared.counters.read(rooms, shards)
+        }
     }
 
     /// Makes the room of `request`, or has an existing one take over what the request says.
