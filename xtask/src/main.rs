@@ -4,6 +4,8 @@
 //! and every browser cell once. `cargo xtask deep` adds the long measurements.
 
 mod count;
+mod denied;
+mod fuzz;
 mod install;
 mod steps;
 
@@ -17,6 +19,8 @@ cargo xtask test      format, lints, tests and each browser cell once (CI runs t
 cargo xtask deep      test, then 2,000 seeds of the simulated node, medians of five, long holds,
                       namespaces, restarts, churn
 cargo xtask browsers [name...]   the browser cells alone, or those whose name contains a word
+cargo xtask fuzz [target] [seconds]   libFuzzer over one target or all, 30 s each
+cargo xtask denied [command...]   the command where io_uring is denied; without one, the whole suite
 cargo xtask install   what the tests need and this machine lacks";
 
 fn main() -> ExitCode {
@@ -27,6 +31,8 @@ fn main() -> ExitCode {
         ["test"] => steps::test(&root),
         ["deep"] => steps::deep(&root),
         ["browsers", names @ ..] => steps::browsers(&root, names),
+        ["fuzz", words @ ..] => fuzz::fuzz(&root, words),
+        ["denied", command @ ..] => denied::denied(&root, command),
         ["install"] => install::all(&root).map(|()| Counts::default()),
         _ => {
             eprintln!("{USAGE}");

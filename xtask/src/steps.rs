@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::count::Counts;
-use crate::install;
+use crate::{denied, fuzz, install};
 
 pub(crate) fn test(root: &Path) -> Result<Counts, String> {
     install::all(root)?;
@@ -19,6 +19,7 @@ pub(crate) fn test(root: &Path) -> Result<Counts, String> {
         &["test", "--workspace", "--no-fail-fast"],
     )?;
     counts += browsers(root, &[])?;
+    counts += denied::short(root)?;
     Ok(counts)
 }
 
@@ -45,6 +46,8 @@ pub(crate) fn deep(root: &Path) -> Result<Counts, String> {
         "node",
         &["tests/browser/run.mjs", "--deep"],
     )?;
+    counts += denied::whole(root)?;
+    counts += fuzz::fuzz(root, &[])?;
     Ok(counts)
 }
 
@@ -80,7 +83,12 @@ fn checks(root: &Path) -> Result<Counts, String> {
     run(root, "documentation", &mut doc)
 }
 
-fn step(root: &Path, name: &str, program: &str, arguments: &[&str]) -> Result<Counts, String> {
+pub(crate) fn step(
+    root: &Path,
+    name: &str,
+    program: &str,
+    arguments: &[&str],
+) -> Result<Counts, String> {
     run(root, name, Command::new(program).args(arguments))
 }
 

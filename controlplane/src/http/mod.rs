@@ -125,7 +125,7 @@ pub struct HttpService {
 
 impl HttpService {
     /// The service that answers one connection's requests.
-    pub(crate) fn into_service(
+    pub fn into_service(
         self,
     ) -> impl tower::Service<
         Request,

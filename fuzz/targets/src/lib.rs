@@ -6,17 +6,27 @@
 #![forbid(unsafe_code)]
 
 mod canary;
+#[cfg(feature = "control")]
+mod config;
 mod dtls;
 #[path = "../../../dataplane/tests/shard/harness/mod.rs"]
 #[allow(dead_code, reason = "the harness serves the scenario tests too")]
 #[allow(clippy::unwrap_used, reason = "a harness that cannot go on has failed")]
 mod harness;
+#[cfg(feature = "control")]
+mod http;
 mod ice;
+#[cfg(feature = "control")]
+mod node;
 mod payload;
 mod register;
 mod routes;
 mod sctp;
+#[cfg(feature = "control")]
+mod sdp;
 mod shard;
+#[cfg(feature = "control")]
+mod signal;
 mod srtp;
 mod wire;
 
@@ -54,6 +64,18 @@ pub const TARGETS: &[Target] = &[
     target("shard", shard::shard, 40),
     target("slots", routes::slots, 2_000),
     target("router", routes::router, 1_000),
+    #[cfg(feature = "control")]
+    target("sdp", sdp::sdp, 300),
+    #[cfg(feature = "control")]
+    target("signal", signal::signal, 300),
+    #[cfg(feature = "control")]
+    target("join", http::join, 100),
+    #[cfg(feature = "control")]
+    target("jwt", http::jwt, 1_000),
+    #[cfg(feature = "control")]
+    target("twirp", http::twirp, 300),
+    #[cfg(feature = "control")]
+    target("config", config::config, 500),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8]), mutations: u32) -> Target {

@@ -114,8 +114,9 @@ pub(crate) fn nack(bytes: &[u8]) {
             Loss::Gap(count) => {
                 let count = u64::from(count % 600);
                 newest.0 += count + 1;
+                // More than the model: when exactly it gives a packet up is its own affair.
+                let held = register.missing_count();
                 let repair = register.note_gap(now, newest, count);
-                let held = model.len();
                 note_gap(&mut model, now, newest.0, count);
                 let fits = held as u64 + count <= NACK_PACKETS_MAX as u64;
                 assert_eq!(repair == Repair::Requested, fits || count == 0);
@@ -182,7 +183,6 @@ fn ask(
         let far = seq + RECEIVE_WINDOW_PACKETS as u64 <= newest.0;
         let due = now.since(*since) >= REORDER_TOLERANCE;
         assert!(*tries > 0 || !due || late || far, "{seq} was not asked for");
-        // The register gives up within its lifetime, when exactly is its own affair.
         !late && !far && *tries < TRIES_MAX
     });
     assert!(register.missing_count() <= NACK_PACKETS_MAX);

@@ -39,8 +39,8 @@ const freeUdpPort = () => freePort((port) => new Promise((resolve, reject) => {
 }));
 
 /// Starts the server and waits until it answers on `host`. `config` is YAML beside the ports and
-/// keys; `bind` are the addresses it listens on.
-export async function startServer({ config = '', bind = [], host = '127.0.0.1' } = {}) {
+/// keys; `bind` are the addresses it listens on; `launcher` is a command that becomes the server.
+export async function startServer({ config = '', bind = [], host = '127.0.0.1', launcher = [] } = {}) {
   if (process.env.LIVEKIT_URL) return external(process.env.LIVEKIT_URL);
   const [port, tcpPort, udpPort] = [await freeTcpPort(), await freeTcpPort(), await freeUdpPort()];
   const body = `port: ${port}\nrtc:\n  udp_port: ${udpPort}\n  tcp_port: ${tcpPort}\n`
@@ -48,7 +48,8 @@ export async function startServer({ config = '', bind = [], host = '127.0.0.1' }
   const at = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   const server = { url: `ws://${at}`, http: `http://${at}`, host, port, udpPort, log: [] };
   const start = async () => {
-    Object.assign(server, run(bind.flatMap((address) => ['--bind', address]), body, server.log));
+    const command = [...launcher, binary, ...bind.flatMap((address) => ['--bind', address])];
+    Object.assign(server, run(command, body, server.log));
     await answering(server);
   };
   server.stop = async (signal = 'SIGTERM') => {
@@ -64,9 +65,9 @@ export async function startServer({ config = '', bind = [], host = '127.0.0.1' }
   return server;
 }
 
-function run(args, body, log) {
-  const child = spawn(binary, args, {
-    env: { ...process.env, LIVEKIT_CONFIG: body }, stdio: ['ignore', 'pipe', 'pipe'],
+function run([program, ...args], body, log) {
+  const child = spawn(program, args, {
+    cwd: root, env: { ...process.env, LIVEKIT_CONFIG: body }, stdio: ['ignore', 'pipe', 'pipe'],
   });
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on('line', (line) => log.push(line));

@@ -114,8 +114,10 @@ fn corpora_are_small_and_named_by_content() {
         }
     }
     assert!(total < 300_000, "{total} bytes");
-    let folders = std::fs::read_dir(folder::path()).unwrap().count();
-    assert_eq!(folders, TARGETS.len() + 1, "a folder without a target");
+    if cfg!(feature = "control") {
+        let folders = std::fs::read_dir(folder::path()).unwrap().count();
+        assert_eq!(folders, TARGETS.len() + 1, "a folder without a target");
+    }
 }
 
 /// Each target has a binary for libFuzzer, and no binary is without a target.
@@ -124,7 +126,9 @@ fn every_target_has_a_binary() {
     let fuzz = folder::path().join("..");
     let manifest = std::fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
     let binaries = manifest.matches("[[bin]]").count();
-    assert_eq!(binaries, TARGETS.len() + 1);
+    if cfg!(feature = "control") {
+        assert_eq!(binaries, TARGETS.len() + 1);
+    }
     for target in TARGETS.iter().chain([&CANARY]) {
         let name = target.name;
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");

@@ -1,6 +1,8 @@
 //! The seeds of the corpora, made with our own writers. `UPDATE_CORPUS=1` writes them; without it,
 //! they must all be there.
 
+#[cfg(feature = "control")]
+mod control;
 mod operations;
 mod payload;
 mod wire;
@@ -48,4 +50,15 @@ fn seeds_are_committed() {
         ],
     );
     keep("canary", "crash-", [b"MR\x07\x04abc".to_vec()]);
+}
+
+#[cfg(feature = "control")]
+#[test]
+fn seeds_of_the_control_plane_are_committed() {
+    keep("sdp", "", control::sdp());
+    keep("signal", "", control::signal());
+    keep("join", "", control::join());
+    keep("jwt", "", control::jwt());
+    keep("twirp", "", control::twirp());
+    keep("config", "", control::config());
 }
