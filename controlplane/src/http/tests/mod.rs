@@ -50,7 +50,7 @@ impl Node {
                 port: 7882,
             }],
             fingerprint: Fingerprint([7; 32]),
-            backend: "none".into(),
+            backend: "none: the tests have no media".into(),
         };
         events.send(Event::Hello(Box::new(hello))).await.unwrap();
         rooms.ready().await;

@@ -57,6 +57,10 @@ async fn metrics_name_every_drop_reason() {
     let labels = r#"node_id="ND_test",node_type="SERVER""#;
     for line in [
         format!("\nlivekit_room_total{{{labels}}} 0\n"),
+        format!(
+            "\nmillrace_shard_backend{{{labels},shard=\"0\",backend=\"none\",\
+             reason=\"the tests have no media\"}} 1\n"
+        ),
         format!("\nlivekit_track_published_total{{{labels},kind=\"VIDEO\"}} 0\n"),
         format!(
             "\nlivekit_packet_total{{{labels},direction=\"outgoing\",transmission=\"initial\"}} 0\n"
