@@ -125,6 +125,12 @@ impl Step {
 }
 
 impl Server {
+    /// Whether the generator had to run on the same CPUs.
+    pub fn is_crowded(&self, machine: &Machine) -> bool {
+        let listed = self.cpus.as_ref().map(Vec::len);
+        listed.is_some_and(|cpus| cpus >= machine.vcpus as usize)
+    }
+
     /// CPUs it may use at once, on a machine that is its own.
     pub fn cpus_available(&self, machine: &Machine) -> f64 {
         let listed = self.cpus.as_ref().map(Vec::len);

@@ -237,6 +237,7 @@ impl Projection {
                 let projected = costs.project(*vcpus);
                 let had = results.server.cpus.as_ref().map(Vec::len);
                 let is_measured = had == Some(*vcpus as usize)
+                    && !results.server.is_crowded(&results.machine)
                     && results.server.cpu_quota.is_none()
                     && knee.bound == Bound::Between;
                 if !is_measured {

@@ -112,6 +112,7 @@ fn lanes_take_their_part_of_each_shard() {
 fn only_what_the_server_had_counts_as_measured() {
     let mut results = results();
     results.server.cpus = Some(vec![0, 1]);
+    results.machine.vcpus = 4;
     let knee = Knee::of(&results).unwrap();
     let costs = Costs::of(&results, &knee).unwrap();
     let sizes = Projection::for_sizes(&results, &knee, &costs, &[2, 4, 8]);
@@ -119,6 +120,11 @@ fn only_what_the_server_had_counts_as_measured() {
     assert_eq!(measured, [true, false, false]);
     assert!(close(sizes[0].load, knee.load));
 
+    results.machine.vcpus = 2;
+    let shared = Projection::for_sizes(&results, &knee, &costs, &[2]);
+    assert!(!shared[0].is_measured, "the generator took its part");
+
+    results.machine.vcpus = 4;
     results.server.cpu_quota = Some(0.5);
     let sizes = Projection::for_sizes(&results, &knee, &costs, &[2]);
     assert!(!sizes[0].is_measured);

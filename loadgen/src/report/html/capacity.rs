@@ -136,7 +136,14 @@ fn formula(out: &mut Markup, view: &View<'_>, costs: &Costs) {
         out.element("dt", &[], name);
         out.element("dd", &[], meaning);
     }
-    out.raw("</dl>\n</div>\n");
+    out.raw("</dl>\n");
+    // Below this, a queue that waits for its own CPU is an unlikely reason.
+    if costs.is_knee_known && costs.shard_share < 0.5 {
+        let text = "The bounds broke with CPU to spare: something else stood in the way, such as \
+                    other programs on the machine. These projections take it to stay there.";
+        out.element("p", &[], text);
+    }
+    out.raw("</div>\n");
 }
 
 fn terms(costs: &Costs) -> Vec<(&'static str, String)> {

@@ -181,6 +181,11 @@ fn banners(out: &mut Markup, view: &View<'_>) {
         );
         out.element("p", &[("class", &"banner"), ("role", &"note")], text);
     }
+    if results.server.is_crowded(&results.machine) {
+        let text = "The generator ran on the server's CPUs. They took them from each other, and \
+                    latency includes that wait.";
+        out.element("p", &[("class", &"banner plain"), ("role", &"note")], text);
+    }
     if results.interrupted {
         let text = "The run was ended early. What was measured until then is shown.";
         out.element("p", &[("class", &"banner"), ("role", &"note")], text);
