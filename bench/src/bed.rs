@@ -72,6 +72,15 @@ impl Bed {
         command
     }
 
+    /// Whether somebody in the server's namespace listens on a TCP port.
+    pub fn listens(&self, port: u16) -> Result<bool, String> {
+        let listening = output(&format!(
+            "ip netns exec {} ss -Hltn sport = :{port}",
+            self.server_namespace
+        ))?;
+        Ok(!listening.trim().is_empty())
+    }
+
     /// UDP datagrams that arrived in the client's namespace, dropped ones included.
     pub fn datagrams_arrived(&self) -> Result<u64, String> {
         let snmp = output(&format!(
