@@ -117,6 +117,31 @@ drop_reasons! {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DropCounts([u64; DropReason::COUNT]);
 
+/// By name, and without those at zero: a release with other reasons can still be understood.
+impl serde::Serialize for DropCounts {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let named: Vec<(&str, u64)> = self
+            .iter()
+            .filter(|(_, packets)| *packets > 0)
+            .map(|(reason, packets)| (reason.as_str(), packets))
+            .collect();
+        named.serialize(serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for DropCounts {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let named = Vec::<(String, u64)>::deserialize(deserializer)?;
+        let mut counts = Self::default();
+        for reason in DropReason::ALL {
+            if let Some((_, packets)) = named.iter().find(|(name, _)| name == reason.as_str()) {
+                counts.0[*reason as usize] = *packets;
+            }
+        }
+        Ok(counts)
+    }
+}
+
 impl Default for DropCounts {
     fn default() -> Self {
         Self([0; DropReason::COUNT])

@@ -8,7 +8,19 @@ use arrayvec::ArrayString;
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $inner:ty) => {
         $(#[$doc])*
-        #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+        #[derive(
+            Copy,
+            Clone,
+            PartialEq,
+            Eq,
+            PartialOrd,
+            Ord,
+            Hash,
+            Debug,
+            Default,
+            serde::Serialize,
+            serde::Deserialize,
+        )]
         pub struct $name(pub $inner);
 
         impl fmt::Display for $name {
@@ -37,6 +49,11 @@ id!(
 id!(
     /// Transports that exchange data packets and are ranked together as speakers.
     GroupId,
+    u64
+);
+id!(
+    /// What the control plane lets the data plane keep for it.
+    MemoKey,
     u64
 );
 id!(

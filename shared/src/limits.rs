@@ -183,6 +183,17 @@ pub const EVENTS_QUEUED_MAX: usize = 16_384;
 /// has some four of them, and each track one.
 pub const EVENTS_OVERFLOW_MAX: usize = 65_536;
 
+/// Longest frame of the link over a socket. The longest are the reports of a full shard: 60 bytes
+/// for each of some 100,000 copies.
+pub const LINK_FRAME_LEN_MAX: usize = 16 << 20;
+/// Transports in one part of a snapshot: with all their tracks they are far below a frame.
+pub const SNAPSHOT_TRANSPORTS_MAX: usize = 64;
+/// Longest memo. Most of one is a participant's metadata, of which half a megabyte is allowed, and
+/// its subscriptions, at about half a kilobyte each.
+pub const MEMO_LEN_MAX: usize = 4 << 20;
+/// All memos together: 10 kB for each of 25,000 participants.
+pub const MEMOS_BYTES_MAX: usize = 256 << 20;
+
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= 1280 - 40 - 8);
 const _: () = assert!(DATA_BACKLOG_MAX < CONTROL_BACKLOG_MAX);
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= DATAGRAM_RECEIVE_LEN_MAX);
@@ -204,5 +215,12 @@ const _: () = assert!(STORE_BYTES_VIDEO >= STORE_PACKETS_VIDEO * DATAGRAM_SEND_L
 const _: () = assert!(NACK_PACKETS_MAX <= STORE_PACKETS_VIDEO);
 const _: () = assert!(RECEIVE_WINDOW_PACKETS.is_multiple_of(64));
 const _: () = assert!(RECEIVE_WINDOW_PACKETS >= STORE_PACKETS_VIDEO);
+const _: () = assert!(MEMO_LEN_MAX < LINK_FRAME_LEN_MAX);
+const _: () = assert!(MEMO_LEN_MAX <= MEMOS_BYTES_MAX);
+// Ids of ten bytes at most, and as much again for what else is said of each.
+const _: () = assert!(
+    SNAPSHOT_TRANSPORTS_MAX * (UP_TRACKS_PER_TRANSPORT_MAX + DOWN_TRACKS_PER_TRANSPORT_MAX) * 20
+        < LINK_FRAME_LEN_MAX
+);
 const _: () = assert!(TWCC_WINDOW_PACKETS.is_power_of_two());
 const _: () = assert!(REPLAY_WINDOW_PACKETS.is_power_of_two());

@@ -1,12 +1,13 @@
 //! Control plane to data plane. Each command goes to the shard that owns the transport.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::media::{DownTrackConfig, ExtIds, Layer, UpTrackConfig};
 use crate::ids::{DownTrackId, GroupId, TrackId, TransportId};
 
 /// ICE user name fragment and password of one side (RFC 8445 §5.3).
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IceCredentials {
     pub ufrag: String,
     pub pwd: String,
@@ -22,11 +23,11 @@ impl std::fmt::Debug for IceCredentials {
 }
 
 /// SHA-256 of a DTLS certificate (RFC 8122 §5).
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Fingerprint(pub [u8; 32]);
 
 /// Whether and as whom a transport may publish data packets.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DataPublish {
     /// Encoded fields that say who sent it; appended last to every packet, so that they override
     /// what the sender wrote (protobuf: the last value of a field wins).
@@ -34,7 +35,7 @@ pub struct DataPublish {
     pub allowed: bool,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AddTransport {
     pub transport: TransportId,
     /// Data packets are exchanged and speakers ranked within a group.
@@ -53,7 +54,7 @@ pub struct AddTransport {
 }
 
 /// What the peer's description said of the transport. Sent again after an ICE restart.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SetRemote {
     pub transport: TransportId,
     pub ice: IceCredentials,
@@ -64,7 +65,7 @@ pub struct SetRemote {
 }
 
 /// A data packet that the server itself sends.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SendData {
     pub group: GroupId,
     pub reliable: bool,
@@ -72,7 +73,7 @@ pub struct SendData {
     pub packet: Bytes,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {
     AddTransport(Box<AddTransport>),
     SetRemote(Box<SetRemote>),
@@ -133,6 +134,10 @@ pub enum Command {
         last_sequences: Vec<(String, u32)>,
     },
 
+    /// Asks for [`super::Snapshot`]s, which repeat the token.
+    Snapshot {
+        token: u64,
+    },
     /// Closes every transport and ends the shard.
     Shutdown,
 }

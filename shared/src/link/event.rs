@@ -2,19 +2,22 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use super::command::Fingerprint;
+use super::snapshot::Snapshot;
 use crate::drop::DropCounts;
 use crate::ids::{DownTrackId, GroupId, Pt, ShardId, Ssrc, TrackId, TransportId};
 
 /// An address on which a shard receives media.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct LocalAddress {
     pub ip: IpAddr,
     pub port: u16,
 }
 
 /// First event of each shard.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hello {
     pub shard: ShardId,
     /// UDP addresses, best first, loopback last.
@@ -25,13 +28,13 @@ pub struct Hello {
     pub backend: String,
 }
 
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CandidatePair {
     pub local: SocketAddr,
     pub remote: SocketAddr,
 }
 
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum CloseReason {
     /// The peer closed DTLS.
     PeerClosed,
@@ -46,7 +49,7 @@ pub enum CloseReason {
 }
 
 /// Audio level of one track over the last interval.
-#[derive(Copy, Clone, PartialEq, Debug)]
+#[derive(Copy, Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SpeakerLevel {
     pub track: TrackId,
     /// 0.0 silent ..= 1.0 loudest, smoothed as LiveKit does.
@@ -55,7 +58,7 @@ pub struct SpeakerLevel {
 }
 
 /// What a published track or a subscriber's copy went through since the last report.
-#[derive(Copy, Clone, PartialEq, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct TrackReport {
     pub packets: u64,
     pub bytes: u64,
@@ -70,7 +73,7 @@ pub struct TrackReport {
     pub current_spatial: Option<u8>,
 }
 
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TransportReport {
     pub transport: TransportId,
     /// Sequence of the last reliable data packet accepted from it.
@@ -80,7 +83,7 @@ pub struct TransportReport {
 }
 
 /// Counters of one shard since it started.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ShardMetrics {
     pub drops: DropCounts,
     pub datagrams_received: u64,
@@ -133,7 +136,7 @@ pub struct ShardMetrics {
     pub ticks: u64,
 }
 
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Event {
     Hello(Box<Hello>),
     /// The peer is reachable; media may flow as soon as DTLS is done. Also sent when the pair
@@ -188,4 +191,6 @@ pub enum Event {
         shard: ShardId,
         metrics: Box<ShardMetrics>,
     },
+    /// A part of the answer to [`super::Command::Snapshot`].
+    Snapshot(Box<Snapshot>),
 }

@@ -1,8 +1,10 @@
 //! Tracks as the control plane negotiated them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{DownTrackId, Mid, Pt, Rid, Ssrc, TrackId};
 
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum MediaKind {
     Audio,
     Video,
@@ -10,7 +12,7 @@ pub enum MediaKind {
 
 /// What the data plane must know of a codec to find key frames and rewrite descriptors. Profiles
 /// are negotiation's affair.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Codec {
     Opus,
     /// Opus with redundancy (RFC 2198), passed through.
@@ -34,7 +36,7 @@ impl Codec {
 }
 
 /// RTP header extensions that the data plane reads, writes or carries through.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum ExtKind {
     /// `urn:ietf:params:rtp-hdrext:sdes:mid` (RFC 8843)
@@ -99,8 +101,25 @@ impl ExtKind {
 }
 
 /// The negotiated id of each extension; ids are 1..=14 (one-byte form, RFC 8285 §4.2).
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "[u8; ExtKind::COUNT]")]
 pub struct ExtIds([u8; ExtKind::COUNT]);
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("an extension's id is above 14")]
+pub struct ExtIdOutOfRange;
+
+impl TryFrom<[u8; ExtKind::COUNT]> for ExtIds {
+    type Error = ExtIdOutOfRange;
+
+    fn try_from(ids: [u8; ExtKind::COUNT]) -> Result<Self, ExtIdOutOfRange> {
+        if ids.iter().all(|id| *id <= 14) {
+            Ok(Self(ids))
+        } else {
+            Err(ExtIdOutOfRange)
+        }
+    }
+}
 
 impl ExtIds {
     /// The id negotiated for `kind`, if any.
@@ -136,7 +155,7 @@ impl ExtIds {
 }
 
 /// A payload type that a publisher may send.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct UpCodec {
     pub pt: Pt,
     pub codec: Codec,
@@ -146,7 +165,7 @@ pub struct UpCodec {
 }
 
 /// One simulcast encoding, or the only one.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Encoding {
     /// Absent when the track is not simulcast.
     pub rid: Option<Rid>,
@@ -158,7 +177,7 @@ pub struct Encoding {
 }
 
 /// A published track as negotiated with its publisher.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct UpTrackConfig {
     pub track: TrackId,
     pub mid: Mid,
@@ -173,7 +192,7 @@ pub struct UpTrackConfig {
 }
 
 /// How a publisher's RED reaches a subscriber.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RedMapping {
     /// The subscriber has no RED, as Firefox: only the primary block is sent.
     Unwrap,
@@ -182,7 +201,7 @@ pub enum RedMapping {
 }
 
 /// Payload type of the publisher to payload type of the subscriber.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PtMapping {
     pub up: Pt,
     pub down: Pt,
@@ -193,7 +212,7 @@ pub struct PtMapping {
 }
 
 /// Highest layer a subscriber may get. Both count from 0; more than exists means the best one.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Layer {
     pub spatial: u8,
     pub temporal: u8,
@@ -207,7 +226,7 @@ impl Layer {
 }
 
 /// One subscriber's copy of a track, as negotiated with the subscriber.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DownTrackConfig {
     pub down: DownTrackId,
     pub track: TrackId,

@@ -3,11 +3,17 @@
 //!
 //! The control plane chooses every id and repeats itself safely: a command about something that is
 //! gone is ignored, one that states what already holds changes nothing.
+//!
+//! Over a socket the planes first say who they are ([`Opening`]), then exchange [`ToDataplane`] and
+//! [`ToControlplane`] in frames ([`codec`]).
 
+pub mod codec;
 mod command;
 mod event;
 mod media;
+mod opening;
 mod overflow;
+mod snapshot;
 
 pub use command::{
     AddTransport, Command, DataPublish, Fingerprint, IceCredentials, SendData, SetRemote,
@@ -17,17 +23,58 @@ pub use event::{
     TrackReport, TransportReport,
 };
 pub use media::{
-    Codec, DownTrackConfig, Encoding, ExtIds, ExtKind, Layer, MediaKind, PtMapping, RedMapping,
-    UpCodec, UpTrackConfig,
+    Codec, DownTrackConfig, Encoding, ExtIdOutOfRange, ExtIds, ExtKind, Layer, MediaKind,
+    PtMapping, RedMapping, UpCodec, UpTrackConfig,
 };
+pub use opening::{Greeting, LINK_VERSION, Opening, OpeningError};
+pub use snapshot::{Progress, Snapshot, TransportState, UpTrackState};
 
 pub use overflow::{EventOverflow, is_repeated};
 
-use crate::ids::ShardId;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{MemoKey, ShardId};
+
+/// Frames from the control plane.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ToDataplane {
+    Command {
+        shard: ShardId,
+        command: Command,
+    },
+    /// Keeps `memo`, in place of an older one of this key, for the control plane that comes after
+    /// this one. It is not read.
+    Remember {
+        key: MemoKey,
+        memo: Bytes,
+    },
+    Forget {
+        key: MemoKey,
+    },
+}
+
+/// Frames from the data plane: first all memos, then the shards' events. Each shard begins with
+/// its Hello and its snapshot.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum ToControlplane {
+    Memo { key: MemoKey, memo: Bytes },
+    Event(Event),
+}
 
 /// Where the control plane puts its commands. Never blocks; order per shard is kept.
 pub trait CommandSink: Send + Sync {
     fn send(&self, shard: ShardId, command: Command);
+
+    /// Whether memos outlive this process, so that it is worth while to make them.
+    fn remembers(&self) -> bool {
+        false
+    }
+
+    /// Keeps a memo for the control plane that comes after this one. In order with the commands.
+    fn remember(&self, _key: MemoKey, _memo: Bytes) {}
+
+    fn forget(&self, _key: MemoKey) {}
 }
 
 /// Where a shard puts its events. Never blocks; order per shard is kept.
