@@ -19,6 +19,10 @@ pub mod shard;
 pub mod slots;
 pub mod speakers;
 
+pub mod link_server;
 mod start;
+
+/// Version of the program, for people.
+pub(crate) const BUILD: &str = concat!("Millrace ", env!("CARGO_PKG_VERSION"));
 
 pub use start::{Backend, Config, Dataplane, StartError, start};

@@ -296,6 +296,7 @@ impl Shard {
             return;
         }
         entry.started_layers |= bit;
+        entry.started_pt = Some(rtp.pt);
         let track = entry.track.track();
         let transport = entry.origin.publisher();
         let transport = transport

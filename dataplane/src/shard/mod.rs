@@ -13,6 +13,7 @@ mod mirrors;
 mod reports;
 #[cfg(feature = "sim")]
 mod simulation;
+mod snapshot;
 mod tick;
 mod timeouts;
 pub mod timers;
@@ -25,7 +26,7 @@ use hashbrown::HashMap;
 use millrace_netio::Datagram;
 use millrace_shared::drop::DropReason;
 use millrace_shared::dtls::{Identity, PollBuffer};
-use millrace_shared::ids::{DownTrackId, GroupId, ShardId, TrackId, TransportId};
+use millrace_shared::ids::{DownTrackId, GroupId, Pt, ShardId, TrackId, TransportId};
 use millrace_shared::limits::DATAGRAM_RECEIVE_LEN_MAX;
 use millrace_shared::link::{Event, EventSink, ShardMetrics};
 use millrace_shared::time::{Epoch, Timestamp};
@@ -69,6 +70,8 @@ struct UpEntry {
     track: UpTrack,
     /// Bit n: the control plane knows that spatial layer n was received.
     started_layers: u8,
+    /// Payload type of the layer that started last.
+    started_pt: Option<Pt>,
     armed: Armed,
 }
 

@@ -43,6 +43,7 @@ impl Shard {
                     origin: Origin::Publisher(transport_slot),
                     track: UpTrack::new(&config),
                     started_layers: 0,
+                    started_pt: None,
                     armed: Armed::default(),
                 });
                 self.track_ids.insert(id, slot);

@@ -1,0 +1,84 @@
+//! What the shard holds, told to a control plane that starts anew.
+
+use millrace_shared::limits::SNAPSHOT_TRANSPORTS_MAX;
+use millrace_shared::link::{
+    CandidatePair, Event, Progress, Snapshot, TransportState, UpTrackState,
+};
+
+use super::Shard;
+use crate::transport::Transport;
+
+impl Shard {
+    /// In one tick, so that all parts are of one moment. A full shard has 256 parts.
+    pub(super) fn send_snapshot(&self, token: u64) {
+        let mut parts: Vec<Vec<TransportState>> = Vec::new();
+        for (_, transport) in self.transports.iter() {
+            match parts.last_mut() {
+                Some(part) if part.len() < SNAPSHOT_TRANSPORTS_MAX => {
+                    part.push(self.state_of(transport));
+                }
+                _ => parts.push(vec![self.state_of(transport)]),
+            }
+        }
+        let last = parts.pop().unwrap_or_default();
+        for transports in parts {
+            self.emit_part(token, transports, false);
+        }
+        self.emit_part(token, last, true);
+    }
+
+    fn emit_part(&self, token: u64, transports: Vec<TransportState>, last: bool) {
+        self.emit(Event::Snapshot(Box::new(Snapshot {
+            token,
+            shard: self.id,
+            transports,
+            last,
+        })));
+    }
+
+    fn state_of(&self, transport: &Transport) -> TransportState {
+        let up = transport
+            .up_tracks
+            .iter()
+            .filter_map(|slot| self.up_tracks.get(*slot))
+            .map(|entry| UpTrackState {
+                track: entry.track.track(),
+                started: entry.started_pt,
+            })
+            .collect();
+        let down = transport
+            .down_tracks
+            .iter()
+            .filter_map(|slot| self.down_tracks.get(*slot))
+            .map(|entry| entry.track.id())
+            .collect();
+        TransportState {
+            transport: transport.id,
+            group: self
+                .groups
+                .get(transport.group)
+                .map(|group| group.id)
+                .unwrap_or_default(),
+            progress: progress(transport),
+            pair: transport.ice.selected().map(|tuple| CandidatePair {
+                local: tuple.local,
+                remote: tuple.remote,
+            }),
+            reliable_sequence: transport.reliable_sequence,
+            up,
+            down,
+        }
+    }
+}
+
+fn progress(transport: &Transport) -> Progress {
+    if transport.closed {
+        Progress::Closed
+    } else if !transport.security.established() {
+        Progress::New
+    } else if transport.disconnected {
+        Progress::Silent
+    } else {
+        Progress::Connected
+    }
+}
