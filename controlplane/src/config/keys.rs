@@ -315,4 +315,5 @@ pub(super) const KEYS: &[(&str, Support)] = &[
         Unserved("a room stays on its first shard"),
     ),
     ("dataplane.backend", Served),
+    ("dataplane.socket", Served),
 ];

@@ -1,9 +1,13 @@
-use std::fmt;
+use std::path::PathBuf;
+use std::{env, fmt};
 
 use serde::{Deserialize, Serialize};
 
 use super::rtc::{PortRange, RtcConfig};
 use crate::auth::ApiKeys;
+
+/// The link's socket within its directory.
+const SOCKET_NAME: &str = "dataplane.sock";
 
 /// The configuration as it is served: LiveKit's `config.yaml` and our section `dataplane`. What is
 /// absent has LiveKit's default.
@@ -69,6 +73,22 @@ impl Config {
                 start: 50_000,
                 end: 60_000,
             },
+        }
+    }
+
+    /// The socket between the planes when they run as two processes. Without a path of its own it
+    /// lies where the user's processes put such things: systemd's runtime directory of the service,
+    /// that of the session, or `/run/millrace`.
+    pub fn link_socket(&self) -> PathBuf {
+        let directory = |variable| env::var_os(variable).filter(|value| !value.is_empty());
+        if !self.dataplane.socket.is_empty() {
+            PathBuf::from(&self.dataplane.socket)
+        } else if let Some(service) = directory("RUNTIME_DIRECTORY") {
+            PathBuf::from(service).join(SOCKET_NAME)
+        } else if let Some(session) = directory("XDG_RUNTIME_DIR") {
+            PathBuf::from(session).join("millrace").join(SOCKET_NAME)
+        } else {
+            PathBuf::from("/run/millrace").join(SOCKET_NAME)
         }
     }
 
@@ -243,6 +263,8 @@ pub struct DataplaneConfig {
     /// Threads that forward media; 0 leaves one CPU to the control plane and takes the others.
     pub shards: u16,
     pub backend: Backend,
+    /// Path of the socket between `millrace dataplane` and `millrace controlplane`.
+    pub socket: String,
 }
 
 /// How packets reach the kernel.

@@ -1,9 +1,13 @@
-//! The control plane's side of the link: which shards there are, and commands to them.
+//! The control plane's side of the link: which shards there are, and commands to them. Over a
+//! socket [`link`] carries it.
+
+pub mod link;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millrace_shared::ids::ShardId;
+use bytes::Bytes;
+use millrace_shared::ids::{MemoKey, ShardId};
 use millrace_shared::link::{
     Command, CommandSink, Fingerprint, Hello, IceCredentials, LocalAddress,
 };
@@ -66,6 +70,28 @@ impl DataplaneClient {
         self.shards.send_modify(|shards| {
             shards.insert(shard.id, shard);
         });
+    }
+
+    /// All shards are gone.
+    pub(crate) fn lost(&self) {
+        self.shards.send_modify(BTreeMap::clear);
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards.borrow().len()
+    }
+
+    /// Whether memos outlive this process.
+    pub(crate) fn remembers(&self) -> bool {
+        self.sink.remembers()
+    }
+
+    pub(crate) fn remember(&self, key: MemoKey, memo: Bytes) {
+        self.sink.remember(key, memo);
+    }
+
+    pub(crate) fn forget(&self, key: MemoKey) {
+        self.sink.forget(key);
     }
 
     /// Waits until `count` shards have said hello.

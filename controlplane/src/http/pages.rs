@@ -48,8 +48,13 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-pub(super) async fn health() -> &'static str {
-    "OK"
+pub(super) async fn health(State(site): State<Site>) -> Response {
+    if site.rooms.is_ready() {
+        "OK".into_response()
+    } else {
+        let text = "Not Ready: the data plane is not connected";
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    }
 }
 
 pub(super) async fn demo() -> Response {

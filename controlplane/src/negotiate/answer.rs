@@ -6,6 +6,7 @@ use millrace_shared::link::{
     Codec, DownTrackConfig, Encoding, ExtIds, ExtKind, MediaKind, UpCodec, UpTrackConfig,
 };
 use sdp_types::Media;
+use serde::{Deserialize, Serialize};
 
 use super::codec::{PublishedCodec, clock_rate_hz};
 use super::error::SdpError;
@@ -18,7 +19,7 @@ use super::write::{
 };
 
 /// A published track as its answer settled it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Received {
     pub config: UpTrackConfig,
     /// For the plans of its subscribers; the first is what the client sends.

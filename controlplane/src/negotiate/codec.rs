@@ -2,12 +2,13 @@
 
 use millrace_shared::ids::Pt;
 use millrace_shared::link::{Codec, MediaKind, UpCodec};
+use serde::{Deserialize, Serialize};
 
 use super::profile::Profile;
 
 /// A payload type that a publisher may send, as its answer settled it. Of a track's list the first
 /// is what the publisher sends; Opus follows RED, which wraps it.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PublishedCodec {
     pub up: UpCodec,
     pub profile: Profile,

@@ -7,6 +7,7 @@
 use millrace_shared::ids::{DownTrackId, Mid, Pt};
 use millrace_shared::link::{Codec, DownTrackConfig, ExtIds, ExtKind, Layer, MediaKind};
 use sdp_types::Media;
+use serde::{Deserialize, Serialize};
 
 use super::answer::{SEND_AUDIO, SEND_VIDEO, down_config, send_feedback};
 use super::codec::{OwnFormat, own_format};
@@ -40,7 +41,7 @@ pub struct Negotiated {
     pub unsupported: Vec<DownTrackId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum State {
     Active(Box<Active>),
     /// Its track was removed; the client does not know yet, or has not answered.
@@ -52,13 +53,13 @@ enum State {
     Stopped,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Active {
     plan: SendPlan,
     settled: Option<DownTrackConfig>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct OfferedSection {
     mid: Mid,
     kind: MediaKind,
@@ -69,14 +70,14 @@ struct OfferedSection {
 
 /// What the offer that waits for its answer says of an m-line. Meanwhile its track may be removed,
 /// and a stopped one be replaced.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Awaited {
     mid: Mid,
     kind: MediaKind,
     down: Option<DownTrackId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Offerer {
     session: SessionLines,
     /// Those after the data channels' m-line.
@@ -159,6 +160,11 @@ impl Offerer {
                 settled.paused = paused;
             }
         }
+    }
+
+    /// See [`SessionLines::skip`].
+    pub(crate) const fn skip_versions(&mut self, versions: u64) {
+        self.session.skip(versions);
     }
 
     /// Something changed since the last offer.

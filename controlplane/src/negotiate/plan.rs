@@ -3,6 +3,7 @@
 use millrace_shared::ids::{DownTrackId, Rid, Ssrc, TrackId};
 use millrace_shared::limits::SPATIAL_LAYERS_MAX;
 use millrace_shared::link::{Codec, Fingerprint, IceCredentials, Layer, LocalAddress, MediaKind};
+use serde::{Deserialize, Serialize};
 
 use super::codec::PublishedCodec;
 
@@ -18,7 +19,7 @@ pub struct LocalTransport {
 
 /// The `o=` line of one peer connection (RFC 8829 §5.2.1): the id stays, the version counts our
 /// descriptions.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SessionLines {
     pub(super) id: u64,
     pub(super) version: u64,
@@ -31,6 +32,11 @@ impl SessionLines {
             id: id & (u64::MAX >> 2),
             version: 0,
         }
+    }
+
+    /// Leaves versions out: a description may have gone out that this one does not know of.
+    pub(crate) const fn skip(&mut self, versions: u64) {
+        self.version += versions;
     }
 }
 
@@ -67,7 +73,7 @@ pub struct ReceivePlan {
     pub pli_interval_ms: [u32; SPATIAL_LAYERS_MAX],
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SendPlan {
     pub down: DownTrackId,
     pub track: TrackId,

@@ -1,10 +1,11 @@
 //! Codec profiles: which bit stream a decoder can decode.
 
 use millrace_shared::link::Codec;
+use serde::{Deserialize, Serialize};
 
 /// The part of `a=fmtp` that tells formats of one codec apart. Everything else in it is a wish of
 /// the receiver, and ours to state.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Profile {
     /// The codec has none, or the default one.
     Only,

@@ -2,12 +2,16 @@
 
 use livekit_protocol as proto;
 use proto::client_info::Sdk;
+use serde::{Deserialize, Serialize};
+
+use super::memo;
 
 use super::known;
 
 /// The client as it described itself when it joined.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Client {
+    #[serde(with = "memo::message")]
     pub(crate) info: proto::ClientInfo,
 }
 

@@ -23,6 +23,8 @@ pub enum CloseReason {
     SignalClosed,
     NegotiationFailed,
     PublicationError,
+    /// All media ended with the data plane.
+    DataplaneLost,
     SimulatedNodeFailure,
     SimulatedMigration,
 }
@@ -44,7 +46,9 @@ impl CloseReason {
             Self::UserUnavailable => DisconnectReason::UserUnavailable,
             Self::UserRejected => DisconnectReason::UserRejected,
             Self::AgentError => DisconnectReason::AgentError,
-            Self::ServerShutdown | Self::SimulatedNodeFailure => DisconnectReason::ServerShutdown,
+            Self::ServerShutdown | Self::DataplaneLost | Self::SimulatedNodeFailure => {
+                DisconnectReason::ServerShutdown
+            }
             Self::JoinTimeout | Self::NoCapacity => DisconnectReason::JoinFailure,
             Self::TransportFailed => DisconnectReason::ConnectionTimeout,
             Self::DuplicateIdentity => DisconnectReason::DuplicateIdentity,
@@ -54,6 +58,14 @@ impl CloseReason {
             Self::SignalClosed => DisconnectReason::SignalClose,
             Self::NegotiationFailed | Self::PublicationError => DisconnectReason::StateMismatch,
             Self::SimulatedMigration => DisconnectReason::Migration,
+        }
+    }
+
+    /// What the client of a room that ends is to do.
+    pub(crate) const fn action(self) -> Action {
+        match self {
+            Self::DataplaneLost => Action::Reconnect,
+            _ => Action::Disconnect,
         }
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod close;
 pub(crate) mod known;
 pub(crate) mod layers;
+pub(crate) mod memo;
 pub(crate) mod permission;
 pub(crate) mod publish;
 pub(crate) mod signal;
@@ -18,6 +19,7 @@ use livekit_protocol as proto;
 use millrace_shared::ids::TrackId;
 use proto::participant_info::State;
 use proto::signal_response::Message;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::auth::{Claims, VideoGrant};
@@ -29,20 +31,23 @@ use subscribe::{SsrcSequence, SubscriberPermissions, Subscription};
 use transport::{PublisherConnection, SubscriberConnection, Transport};
 
 /// Number of a participant within its room; never used twice.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub(crate) struct ParticipantId(pub(crate) u32);
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Participant {
     pub(crate) sid: String,
     pub(crate) identity: String,
     /// Name, metadata, attributes and grants as they stand now.
+    #[serde(with = "memo::json")]
     pub(crate) claims: Claims,
     pub(crate) client: Client,
     pub(crate) region: String,
+    #[serde(with = "memo::enumeration")]
     pub(crate) state: State,
     pub(crate) version: u32,
     pub(crate) joined_at: SystemTime,
+    #[serde(skip)]
     pub(crate) close_reason: Option<CloseReason>,
     pub(crate) is_publisher: bool,
 
@@ -51,8 +56,10 @@ pub(crate) struct Participant {
     pub(crate) single_connection: bool,
     pub(crate) subscriber_primary: bool,
 
+    #[serde(skip)]
     pub(crate) signal: Signal,
     /// When the client was last heard.
+    #[serde(skip, default = "Instant::now")]
     pub(crate) heard_at: Instant,
     pub(crate) publisher: PublisherConnection,
     pub(crate) subscriber: Option<SubscriberConnection>,
@@ -63,12 +70,18 @@ pub(crate) struct Participant {
     /// By the track's sid.
     pub(crate) subscriptions: IndexMap<String, Subscription>,
     /// A timer runs for subscriptions to tracks that are not there.
+    #[serde(skip)]
     pub(crate) awaits_tracks: bool,
+    #[serde(skip)]
     pub(crate) simulated_speech: bool,
     /// For the copies on the transport that sends.
     pub(crate) ssrcs: SsrcSequence,
     /// Sequence of the last reliable data packet the data plane had from it.
+    #[serde(skip)]
     pub(crate) reliable_sequence: u32,
+    /// Taken back from a memo, and its client has not resumed yet.
+    #[serde(skip)]
+    pub(crate) restored: bool,
 }
 
 impl Participant {

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use livekit_protocol as proto;
 use millrace_shared::ids::TrackId;
+use serde::{Deserialize, Serialize};
 
 use super::client::Client;
-use super::layers;
+use super::{layers, memo};
 use crate::room::sid;
 
 /// Requests to publish that wait for their m-line (LiveKit: 20).
@@ -21,22 +22,24 @@ const FEATURES_MAX: usize = 32;
 
 /// Requests of one cid whose m-line has not come. The second and later ones wait for the track
 /// before them to be unpublished.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PendingTrack {
     /// The client's id of the track in its request.
     pub(crate) cid: String,
+    #[serde(with = "memo::messages")]
     pub(crate) infos: VecDeque<proto::TrackInfo>,
     /// A track of this cid is still published: an offer does not take the first request yet.
     pub(crate) queued: bool,
 }
 
 /// A track whose m-line is negotiated.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PublishedTrack {
     pub(crate) track: TrackId,
     pub(crate) cid: String,
     /// Track id in the m-line's msid.
     pub(crate) sdp_cid: String,
+    #[serde(with = "memo::message")]
     pub(crate) info: proto::TrackInfo,
     /// Others know of it.
     pub(crate) announced: bool,

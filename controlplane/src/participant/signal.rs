@@ -51,8 +51,8 @@ impl Responses {
     }
 }
 
-/// Sends to the client while it has a socket.
-#[derive(Debug)]
+/// Sends to the client while it has a socket; by default it has none.
+#[derive(Debug, Default)]
 pub(crate) struct Signal {
     connection: ConnectionId,
     queue: Option<mpsc::Sender<Queued>>,

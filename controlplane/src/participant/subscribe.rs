@@ -6,28 +6,32 @@ use livekit_protocol as proto;
 use millrace_shared::ids::{DownTrackId, Ssrc, TrackId};
 use millrace_shared::link::Layer;
 use rand::Rng as _;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::layers;
+use super::{layers, memo};
 
 /// A wish for one track. It outlives the track's absence: the track, or the permission for it,
 /// may come later.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Subscription {
     pub(crate) wanted: bool,
+    #[serde(with = "memo::optional_message")]
     pub(crate) settings: Option<proto::UpdateTrackSettings>,
     /// What the subscriber was last told of its permission.
     pub(crate) permitted: Option<bool>,
+    #[serde(skip, default = "Instant::now")]
     pub(crate) since: Instant,
     pub(crate) down: Option<DownTrack>,
 }
 
 /// The subscriber's copy while it has one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DownTrack {
     pub(crate) down: DownTrackId,
     pub(crate) track: TrackId,
     pub(crate) publisher_sid: String,
+    #[serde(with = "memo::enumeration")]
     pub(crate) kind: proto::TrackType,
     pub(crate) ssrc: Ssrc,
     pub(crate) rtx_ssrc: Ssrc,
@@ -114,7 +118,7 @@ const fn temporal_of_fps(fps: u32) -> u8 {
 /// SSRCs for one transport's copies: none comes twice, for all of them share the transport's SRTP
 /// keys. RFC 3711 §9.1: an SSRC used anew would repeat a key stream, and for AEAD a nonce
 /// (RFC 7714 §8.1).
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SsrcSequence {
     next: u32,
     /// Odd, so that the steps pass every number before one comes again.
@@ -131,6 +135,11 @@ impl SsrcSequence {
         }
     }
 
+    /// Leaves numbers out: some may have been given that this sequence does not know of.
+    pub(crate) fn skip(&mut self, numbers: u32) {
+        self.next = self.next.wrapping_add(self.stride.wrapping_mul(numbers));
+    }
+
     pub(crate) fn next(&mut self) -> Ssrc {
         loop {
             let ssrc = self.next;
@@ -144,7 +153,7 @@ impl SsrcSequence {
 }
 
 /// Whom a publisher lets subscribe.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) enum SubscriberPermissions {
     #[default]
     Everybody,
@@ -152,7 +161,7 @@ pub(crate) enum SubscriberPermissions {
 }
 
 /// Tracks that one subscriber may have.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum TrackSet {
     All,
     Listed(BTreeSet<String>),

@@ -3,11 +3,12 @@
 use indexmap::IndexMap;
 use millrace_shared::ids::{Mid, TrackId, TransportId};
 use millrace_shared::link::{CandidatePair, IceCredentials, MediaKind, SetRemote};
+use serde::{Deserialize, Serialize};
 
 use crate::negotiate::{Offerer, Received, SessionLines};
 
 /// How far a transport got, by what its shard says.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) enum LinkState {
     #[default]
     New,
@@ -19,7 +20,7 @@ pub(crate) enum LinkState {
 }
 
 /// What both kinds of connection have.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Transport {
     pub(crate) id: TransportId,
     /// Our credentials.
@@ -53,7 +54,7 @@ impl Transport {
 
 /// The connection on which the client offers: it publishes there, and in single-connection mode
 /// also subscribes.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PublisherConnection {
     pub(crate) transport: Transport,
     pub(crate) session: SessionLines,
@@ -66,7 +67,7 @@ pub(crate) struct PublisherConnection {
 }
 
 /// Use of one m-line of the client's offer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum SectionUse {
     /// The client publishes on it.
     Receive(ReceivedSection),
@@ -81,7 +82,7 @@ pub(crate) enum SectionUse {
 
 /// What the answer settled of an m-line on which the client publishes. It may have come before the
 /// request to publish: then it waits, with an id for its track.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ReceivedSection {
     pub(crate) track: TrackId,
     pub(crate) kind: MediaKind,
@@ -93,7 +94,7 @@ pub(crate) struct ReceivedSection {
 }
 
 /// A number of m-lines of each kind.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SectionCount {
     pub(crate) audio: u32,
     pub(crate) video: u32,
@@ -152,7 +153,7 @@ impl PublisherConnection {
 }
 
 /// The connection on which we offer.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SubscriberConnection {
     pub(crate) transport: Transport,
     pub(crate) offerer: Offerer,

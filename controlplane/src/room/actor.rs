@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::broadcast::{Departed, QueuedUpdate};
+use super::memo::MemoBook;
 use super::message::RoomMessage;
+use super::participants::Participants;
 use super::quality::QualityBoard;
 use super::registry::Shared;
 use super::resume::SimulatedResumes;
@@ -46,13 +48,13 @@ pub(crate) struct Room {
     pub(super) departure_timeout_s: u32,
     pub(super) max_participants: u32,
     pub(super) metadata: String,
-    created_at: SystemTime,
+    pub(super) created_at: SystemTime,
     pub(super) created: Instant,
     /// When the last one left, unless somebody is there or nobody ever was.
     pub(super) left: Option<Instant>,
     pub(super) trailer: Vec<u8>,
 
-    pub(super) participants: IndexMap<ParticipantId, Participant>,
+    pub(super) participants: Participants,
     pub(super) identities: HashMap<String, ParticipantId>,
     pub(super) sids: HashMap<String, ParticipantId>,
     pub(super) transports: HashMap<TransportId, ParticipantId>,
@@ -71,6 +73,7 @@ pub(crate) struct Room {
     pub(super) speakers: SpeakerBoard,
     pub(super) quality: QualityBoard,
     pub(super) simulated: SimulatedResumes,
+    pub(super) memos: MemoBook,
     pub(super) closed: bool,
 }
 
@@ -82,17 +85,33 @@ impl Room {
         mailbox: mpsc::WeakSender<RoomMessage>,
         request: &proto::CreateRoomRequest,
     ) -> Self {
+        let mut room = Self::blank(shared, index, shard, mailbox, &request.name);
+        room.configure(request);
+        room.shared.counters.room_created();
+        room.watch_emptiness();
+        tracing::info!(room = room.name, room_sid = room.sid, "room created");
+        room
+    }
+
+    /// As the settings have it, without anybody.
+    pub(super) fn blank(
+        shared: Arc<Shared>,
+        index: u32,
+        shard: ShardId,
+        mailbox: mpsc::WeakSender<RoomMessage>,
+        name: &str,
+    ) -> Self {
         let settings = Arc::clone(&shared.settings);
         let mut trailer = vec![0; TRAILER_LEN];
         rand::rng().fill(trailer.as_mut_slice());
-        let mut room = Self {
+        Self {
             mailbox,
             index,
             shard,
             group: GroupId(routing::id(index, 0)),
             last_number: 0,
             sid: sid::room(),
-            name: request.name.clone(),
+            name: name.to_owned(),
             empty_timeout_s: settings.empty_timeout_s,
             departure_timeout_s: settings.departure_timeout_s,
             max_participants: settings.max_participants,
@@ -101,7 +120,7 @@ impl Room {
             created: Instant::now(),
             left: None,
             trailer,
-            participants: IndexMap::new(),
+            participants: Participants::default(),
             identities: HashMap::new(),
             sids: HashMap::new(),
             transports: HashMap::new(),
@@ -117,19 +136,16 @@ impl Room {
             speakers: SpeakerBoard::default(),
             quality: QualityBoard::default(),
             simulated: SimulatedResumes::default(),
+            memos: MemoBook::default(),
             closed: false,
             settings,
             shared,
-        };
-        room.configure(request);
-        room.shared.counters.room_created();
-        room.watch_emptiness();
-        tracing::info!(room = room.name, room_sid = room.sid, "room created");
-        room
+        }
     }
 
     /// Takes over what the request says; what it leaves out stays.
     pub(super) fn configure(&mut self, request: &proto::CreateRoomRequest) {
+        self.memos.room_changed = true;
         for (value, wanted) in [
             (&mut self.empty_timeout_s, request.empty_timeout),
             (&mut self.departure_timeout_s, request.departure_timeout),
@@ -167,6 +183,9 @@ impl Room {
             self.fire_timers();
             self.negotiate_changed();
             self.drop_overflowed();
+            if !self.closed {
+                self.write_memos();
+            }
         }
     }
 
@@ -185,6 +204,10 @@ impl Room {
             RoomMessage::Event(event) => self.event(event),
             RoomMessage::Reports(reports) => self.reports(&reports),
             RoomMessage::Api(call) => self.api(call),
+            RoomMessage::Detach(reply) => {
+                self.detach_from_clients();
+                let _ = reply.send(());
+            }
             RoomMessage::Close(reason, reply) => {
                 self.close(reason);
                 // The caller may have gone.
@@ -213,6 +236,7 @@ impl Room {
                 }
                 Timer::Answer(participant, offer) => self.answer_overdue(participant, offer),
                 Timer::NotFound(participant) => self.still_not_found(participant),
+                Timer::Memos => self.write_memos_now(),
                 Timer::SimulatedSpeech(participant) => self.end_simulated_speech(participant),
             }
         }
@@ -230,12 +254,29 @@ impl Room {
         for participant in everybody {
             self.remove_silently(participant, reason);
         }
+        self.forget_memos();
         tracing::info!(
             room = self.name,
             room_sid = self.sid,
             ?reason,
             "room closed"
         );
+    }
+
+    /// Lets the room go on without this process: what is known goes into the memos.
+    fn detach_from_clients(&mut self) {
+        if self.closed {
+            return;
+        }
+        self.negotiate_changed();
+        if self.shared.dataplane.remembers() {
+            self.write_memos_now();
+        }
+        self.closed = true;
+        self.shared.remove(&self.name, self.index);
+        for participant in self.participants.everybody_mut() {
+            participant.signal.close();
+        }
     }
 
     /// Sets the deadline by which an empty room ends.
@@ -268,6 +309,11 @@ impl Room {
         // not end the node. Those of four billion ago are free again.
         self.last_number = self.last_number.wrapping_add(1);
         self.last_number
+    }
+
+    /// Numbers up to this one have been given already.
+    pub(super) fn numbers_used(&mut self, last: u32) {
+        self.last_number = self.last_number.max(last);
     }
 
     pub(super) fn new_id(&mut self) -> u64 {

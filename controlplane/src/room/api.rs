@@ -240,6 +240,7 @@ impl Room {
             }
             ApiCall::UpdateMetadata(metadata, reply) => {
                 self.metadata = metadata;
+                self.memos.room_changed = true;
                 self.room_changed(true);
                 answer(reply, Ok(self.to_proto()));
             }

@@ -146,7 +146,7 @@ impl Room {
             .filter(|update| !update.skippable)
             .map(|update| update.info.clone())
             .collect();
-        for participant in self.participants.values_mut() {
+        for participant in self.participants.everybody_mut() {
             let list = if participant.client.supports_identity_based_reconnection() {
                 &filtered
             } else {
@@ -192,7 +192,7 @@ impl Room {
         let update = proto::RoomUpdate {
             room: Some(self.to_proto()),
         };
-        for participant in self.participants.values_mut() {
+        for participant in self.participants.everybody_mut() {
             if participant.is_ready() {
                 participant.send(Message::RoomUpdate(update.clone()));
             }

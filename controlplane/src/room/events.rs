@@ -67,7 +67,7 @@ impl Room {
         }
     }
 
-    fn connected(&mut self, id: ParticipantId, transport: TransportId) {
+    pub(super) fn connected(&mut self, id: ParticipantId, transport: TransportId) {
         let Some(participant) = self.participant_mut(id) else {
             return;
         };

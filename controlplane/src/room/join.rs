@@ -30,9 +30,9 @@ use crate::participant::{CloseReason, Participant, ParticipantId};
 /// Protocol number that we announce.
 const PROTOCOL: i32 = 17;
 /// A participant not connected after this is removed (LiveKit: 1 min).
-const VERIFY_AFTER: Duration = Duration::from_secs(60);
+pub(super) const VERIFY_AFTER: Duration = Duration::from_secs(60);
 /// How often clients get a fresh token.
-const TOKEN_REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+pub(super) const TOKEN_REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 /// Least validity of a fresh token: two intervals.
 const TOKEN_TTL_MIN: Duration = Duration::from_secs(600);
 /// Offer ids start anywhere in this range, so that one of an older connection seldom matches.
@@ -245,6 +245,7 @@ impl Room {
             simulated_speech: false,
             ssrcs: SsrcSequence::random(),
             reliable_sequence: 0,
+            restored: false,
         }
     }
 

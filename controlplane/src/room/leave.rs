@@ -19,7 +19,7 @@ use crate::participant::{CloseReason, Participant, ParticipantId};
 
 /// How long a client without signal socket and without media may take to come back. JavaScript
 /// retries at 0, 0.3, 1.5, 4.2 and 9 s after the loss.
-const RESUME_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const RESUME_WITHIN: Duration = Duration::from_secs(15);
 /// A transport that is silent for 10 s is called disconnected; 5 s later it has failed (LiveKit's
 /// ICE timeouts).
 const FAILED_AFTER_SILENCE: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ impl Room {
 
     /// Ends a session while the whole room ends: there is nobody to tell but its client.
     pub(super) fn remove_silently(&mut self, id: ParticipantId, reason: CloseReason) {
-        if let Some(participant) = self.take_out(id, reason, Some(Action::Disconnect)) {
+        if let Some(participant) = self.take_out(id, reason, Some(reason.action())) {
             self.drop_media(&participant);
             for track in participant.published.values() {
                 self.shared.counters.published(track.info.r#type(), -1);

@@ -127,4 +127,6 @@ pub(crate) enum RoomMessage {
     Api(ApiCall),
     /// Everybody leaves and the room ends.
     Close(CloseReason, oneshot::Sender<()>),
+    /// The task ends, and the room goes on without it.
+    Detach(oneshot::Sender<()>),
 }

@@ -6,7 +6,8 @@
 //!
 //! [`Rooms`] makes and finds rooms. Modules, in the order a session meets them: `admission`, `join`,
 //! `signal` (requests), `negotiation` with `sections`, `publishing` with `tracks`, `subscriptions` with
-//! `copies`, `leave`; beside them `resume`, `broadcast`, `events`, `speakers`, `quality`, `api`.
+//! `copies`, `leave`; beside them `resume`, `broadcast`, `events`, `speakers`, `quality`, `api`; `memo` and
+//! `restore` bring a room from one control plane to the next.
 
 mod actor;
 mod admission;
@@ -17,13 +18,16 @@ mod error;
 mod events;
 mod join;
 mod leave;
+mod memo;
 mod message;
 mod metadata;
 mod metrics;
 mod negotiation;
+mod participants;
 mod publishing;
 mod quality;
 mod registry;
+mod restore;
 mod resume;
 mod routing;
 mod sections;
@@ -43,4 +47,5 @@ pub use error::{ApiCode, ApiError, JoinError};
 pub use message::{JoinParams, SignalSession};
 pub use metrics::RoomMetrics;
 pub use registry::Rooms;
+pub use restore::Restored;
 pub use settings::{Settings, TokenSigner};

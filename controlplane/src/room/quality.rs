@@ -95,7 +95,7 @@ impl Room {
         if changed.is_empty() {
             return;
         }
-        for participant in self.participants.values_mut() {
+        for participant in self.participants.everybody_mut() {
             if !participant.is_active() || !participant.client.supports_connection_quality() {
                 continue;
             }

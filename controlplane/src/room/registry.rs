@@ -26,7 +26,7 @@ const ATTEMPTS_MAX: usize = 3;
 /// The rooms of this node. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Rooms {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What rooms and their callers share.
@@ -54,6 +54,19 @@ struct Entry {
     shard: ShardId,
 }
 
+impl Directory {
+    fn insert(
+        &mut self,
+        index: u32,
+        name: &str,
+        mailbox: mpsc::Sender<RoomMessage>,
+        shard: ShardId,
+    ) {
+        self.by_name.insert(name.to_owned(), index);
+        self.by_index.insert(index, Entry { mailbox, shard });
+    }
+}
+
 impl Rooms {
     /// Starts the task that brings the data plane's events to the rooms.
     pub fn start(
@@ -75,8 +88,34 @@ impl Rooms {
 
     /// Waits until the shards have said hello.
     pub async fn ready(&self) {
-        let count = self.shared.settings.shards.max(1);
-        self.shared.dataplane.ready(count).await;
+        self.shared
+            .dataplane
+            .ready(self.shared.shards_needed())
+            .await;
+    }
+
+    /// Whether there is a data plane to bring participants to.
+    pub fn is_ready(&self) -> bool {
+        self.shared.dataplane.shard_count() >= self.shared.shards_needed()
+    }
+
+    /// The data plane is gone, and all media with it: every client is told to join anew, and those
+    /// that try are refused until shards say hello again.
+    pub(crate) async fn dataplane_lost(&self) {
+        self.shared.dataplane.lost();
+        self.shared.close_all(CloseReason::DataplaneLost).await;
+    }
+
+    /// Lets go of every room without ending it: its memos are written, its clients lose their
+    /// sockets and will resume with the control plane that comes after this one.
+    pub async fn detach(&self) {
+        self.shared.shutting_down.store(true, Ordering::Relaxed);
+        for mailbox in self.shared.mailboxes() {
+            let (reply, done) = oneshot::channel();
+            if mailbox.send(RoomMessage::Detach(reply)).await.is_ok() {
+                let _ = done.await;
+            }
+        }
     }
 
     /// The checks of a join, without joining.
@@ -90,6 +129,10 @@ impl Rooms {
         params: JoinParams,
     ) -> Result<SignalSession, JoinError> {
         let admitted = self.admit(claims, params)?;
+        // Sessions that are still to be taken back must not pass for unknown.
+        if !self.is_ready() {
+            return Err(JoinError::new(503, "the data plane is not connected"));
+        }
         for _ in 0..ATTEMPTS_MAX {
             if admitted.params.reconnect && !self.shared.exists(&admitted.room) {
                 return Ok(admission::refuse_resume(&admitted.params.client_info));
@@ -134,13 +177,7 @@ impl Rooms {
     /// Every client leaves with the reason SERVER_SHUTDOWN; new ones are refused.
     pub async fn shutdown(&self) {
         self.shared.shutting_down.store(true, Ordering::Relaxed);
-        for mailbox in self.shared.mailboxes() {
-            let (reply, done) = oneshot::channel();
-            let close = RoomMessage::Close(CloseReason::ServerShutdown, reply);
-            if mailbox.send(close).await.is_ok() {
-                let _ = done.await;
-            }
-        }
+        self.shared.close_all(CloseReason::ServerShutdown).await;
     }
 
     pub fn metrics(&self) -> RoomMetrics {
@@ -218,6 +255,23 @@ impl Rooms {
 }
 
 impl Shared {
+    fn shards_needed(&self) -> usize {
+        self.settings.shards.max(1)
+    }
+
+    async fn close_all(&self, reason: CloseReason) {
+        for mailbox in self.mailboxes() {
+            let (reply, done) = oneshot::channel();
+            if mailbox
+                .send(RoomMessage::Close(reason, reply))
+                .await
+                .is_ok()
+            {
+                let _ = done.await;
+            }
+        }
+    }
+
     fn exists(&self, name: &str) -> bool {
         lock(&self.directory).by_name.contains_key(name)
     }
@@ -258,14 +312,29 @@ impl Shared {
         let index = directory.last_index;
         let (mailbox, messages) = mpsc::channel(MAILBOX_MAX);
         let room = Room::new(Arc::clone(self), index, shard, mailbox.downgrade(), request);
-        directory.by_name.insert(request.name.clone(), index);
-        let entry = Entry {
-            mailbox: mailbox.clone(),
-            shard,
-        };
-        directory.by_index.insert(index, entry);
+        directory.insert(index, &request.name, mailbox.clone(), shard);
         tokio::spawn(room.run(messages));
         Some(mailbox)
+    }
+
+    /// Starts a room whose index and shard are given.
+    pub(crate) fn start_room(
+        &self,
+        index: u32,
+        name: &str,
+        shard: ShardId,
+        make: impl FnOnce(mpsc::WeakSender<RoomMessage>) -> Room,
+    ) {
+        let (mailbox, messages) = mpsc::channel(MAILBOX_MAX);
+        let room = make(mailbox.downgrade());
+        lock(&self.directory).insert(index, name, mailbox, shard);
+        tokio::spawn(room.run(messages));
+    }
+
+    /// Gives no index up to this one any more.
+    pub(crate) fn skip_indices(&self, last: u32) {
+        let mut directory = lock(&self.directory);
+        directory.last_index = directory.last_index.max(last);
     }
 
     /// The home of a new room: where the fewest rooms are.

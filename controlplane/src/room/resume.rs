@@ -70,6 +70,7 @@ impl Room {
             return session;
         }
         self.send_resumed(id, heard_at);
+        self.silence_speakers(id);
         self.restart_subscriber(id);
         self.refresh_token(id);
         if let Some(state) = params.v1.as_ref().and_then(|v1| v1.sync_state.as_ref()) {

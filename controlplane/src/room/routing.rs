@@ -24,6 +24,15 @@ pub(crate) const fn index_of(id: u64) -> u32 {
     (id >> INDEX_SHIFT) as u32
 }
 
+/// The number of an id within its room.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lower half is what is asked for"
+)]
+pub(crate) const fn number_of(id: u64) -> u32 {
+    id as u32
+}
+
 /// Runs until the data plane is gone.
 pub(crate) async fn run(shared: Arc<Shared>, mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
@@ -117,5 +126,6 @@ mod tests {
         assert_eq!(index_of(id(7, u32::MAX)), 7);
         assert_eq!(index_of(id(u32::MAX, 1)), u32::MAX);
         assert_ne!(id(7, 1), id(8, 1));
+        assert_eq!(number_of(id(7, 12)), 12);
     }
 }

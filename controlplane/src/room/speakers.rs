@@ -79,7 +79,7 @@ impl Room {
         if speakers.is_empty() {
             return;
         }
-        for participant in self.participants.values_mut() {
+        for participant in self.participants.everybody_mut() {
             if !participant.is_ready() || !participant.client.supports_speakers_changed() {
                 continue;
             }
@@ -117,6 +117,30 @@ impl Room {
     pub(super) fn unsubscribed_from(&mut self, id: ParticipantId, publisher_sid: &str) {
         if self.participant(id).is_some_and(|p| p.is_ready()) {
             self.send_speaker(id, speaker(publisher_sid, 0.0));
+        }
+    }
+
+    /// Who spoke when the control plane before this one ended may have stopped unheard. Those who
+    /// speak on are told of with their next change.
+    pub(super) fn silence_speakers(&mut self, id: ParticipantId) {
+        let Some(participant) = self.participant_mut(id) else {
+            return;
+        };
+        if !std::mem::take(&mut participant.restored)
+            || !participant.client.supports_speakers_changed()
+        {
+            return;
+        }
+        let told = &self.speakers.told;
+        let silent: Vec<_> = self
+            .participants
+            .values()
+            .filter(|p| p.is_publisher && !told.contains_key(&p.sid))
+            .map(|p| speaker(&p.sid, 0.0))
+            .collect();
+        if !silent.is_empty() {
+            let changed = proto::SpeakersChanged { speakers: silent };
+            self.send_to(id, Message::SpeakersChanged(changed));
         }
     }
 

@@ -15,7 +15,7 @@ use crate::participant::{Participant, ParticipantId};
 
 /// A wish for a track that does not come is given up (LiveKit: 1 min, longer than a publisher's
 /// ICE may take to fail).
-const NOT_FOUND_AFTER: Duration = Duration::from_secs(60);
+pub(super) const NOT_FOUND_AFTER: Duration = Duration::from_secs(60);
 /// Longest sid that a client may name: ours have 17 characters. What it names is kept.
 const TRACK_SID_LEN_MAX: usize = 64;
 /// Wishes and settings kept for one participant; of these only

@@ -30,6 +30,8 @@ pub(crate) enum Timer {
     Answer(ParticipantId, u32),
     /// Subscriptions still without a track?
     NotFound(ParticipantId),
+    /// Memos may be written again.
+    Memos,
     /// End of simulated speech.
     SimulatedSpeech(ParticipantId),
 }

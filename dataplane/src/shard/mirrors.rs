@@ -136,6 +136,7 @@ impl Shard {
                     origin: Origin::Shard(from),
                     track: UpTrack::new(&mirror.config),
                     started_layers: 0,
+                    started_pt: None,
                     armed: Armed::default(),
                 });
                 self.mirrors += 1;

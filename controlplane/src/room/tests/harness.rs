@@ -1,10 +1,12 @@
 //! A node with one fake shard, and clients that speak to it as browsers do.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use livekit_protocol as proto;
-use millrace_shared::ids::{ShardId, TransportId};
+use millrace_shared::ids::{MemoKey, ShardId, TransportId};
 use millrace_shared::link::{
     AddTransport, CandidatePair, Command, CommandSink, Event, Fingerprint, Hello, LocalAddress,
 };
@@ -24,12 +26,30 @@ pub(super) const VIDEO_CID: &str = "4c0fc589-ac75-42e5-8fb4-f5952e8d4593";
 pub(super) const SINGLE: &str = include_str!("../../negotiate/testdata/chromium-single-offer.sdp");
 
 #[derive(Default)]
-struct Log(Mutex<Vec<Command>>);
+struct Log {
+    commands: Mutex<Vec<Command>>,
+    /// Absent where the planes share a process.
+    memos: Option<Mutex<BTreeMap<MemoKey, Bytes>>>,
+}
 
 impl CommandSink for Log {
     fn send(&self, shard: ShardId, command: Command) {
         assert_eq!(shard, ShardId(0));
-        self.0.lock().unwrap().push(command);
+        self.commands.lock().unwrap().push(command);
+    }
+
+    fn remembers(&self) -> bool {
+        self.memos.is_some()
+    }
+
+    fn remember(&self, key: MemoKey, memo: Bytes) {
+        let memos = self.memos.as_ref().expect("nobody asked for memos");
+        memos.lock().unwrap().insert(key, memo);
+    }
+
+    fn forget(&self, key: MemoKey) {
+        let memos = self.memos.as_ref().expect("nobody asked for memos");
+        memos.lock().unwrap().remove(&key);
     }
 }
 
@@ -45,22 +65,34 @@ impl Node {
     }
 
     pub(super) async fn with(settings: Settings) -> Self {
-        let log = Arc::new(Log::default());
-        let (events, incoming) = mpsc::channel(64);
-        let rooms = Rooms::start(settings, Arc::<Log>::clone(&log), incoming);
-        let node = Self { rooms, log, events };
-        node.event(Event::Hello(Box::new(Hello {
-            shard: ShardId(0),
-            addresses: vec![LocalAddress {
-                ip: [192, 0, 2, 1].into(),
-                port: 7882,
-            }],
-            fingerprint: Fingerprint([7; 32]),
-            backend: "fake".into(),
-        })))
-        .await;
+        let node = Self::waiting(settings, Log::default());
+        node.event(Event::Hello(Box::new(hello()))).await;
         node.rooms.ready().await;
         node
+    }
+
+    /// A control plane of its own process, whose data plane is not there yet.
+    pub(super) fn alone() -> Self {
+        let log = Log {
+            memos: Some(Mutex::default()),
+            ..Log::default()
+        };
+        Self::waiting(Settings::default(), log)
+    }
+
+    fn waiting(settings: Settings, log: Log) -> Self {
+        let log = Arc::new(log);
+        let (events, incoming) = mpsc::channel(64);
+        let rooms = Rooms::start(settings, Arc::<Log>::clone(&log), incoming);
+        Self { rooms, log, events }
+    }
+
+    pub(super) fn memos(&self) -> Vec<(MemoKey, Bytes)> {
+        let memos = self.log.memos.as_ref().unwrap().lock().unwrap();
+        memos
+            .iter()
+            .map(|(key, memo)| (*key, memo.clone()))
+            .collect()
     }
 
     /// Sends an event and lets everybody work it off.
@@ -71,12 +103,12 @@ impl Node {
 
     /// All commands so far.
     pub(super) fn commands(&self) -> Vec<Command> {
-        self.log.0.lock().unwrap().clone()
+        self.log.commands.lock().unwrap().clone()
     }
 
     /// Commands since this was called last, or `commands` cleared.
     pub(super) fn take(&self) -> Vec<Command> {
-        std::mem::take(&mut self.log.0.lock().unwrap())
+        std::mem::take(&mut self.log.commands.lock().unwrap())
     }
 
     pub(super) async fn connect(&self, transport: TransportId) {
@@ -127,6 +159,18 @@ impl Node {
         client.answer_offer(self).await;
         self.connect(client.transport(true)).await;
         client
+    }
+}
+
+pub(super) fn hello() -> Hello {
+    Hello {
+        shard: ShardId(0),
+        addresses: vec![LocalAddress {
+            ip: [192, 0, 2, 1].into(),
+            port: 7882,
+        }],
+        fingerprint: Fingerprint([7; 32]),
+        backend: "fake".into(),
     }
 }
 

@@ -6,6 +6,7 @@ mod join;
 mod media;
 mod permissions;
 mod publish;
+mod restore;
 mod resume;
 mod single;
 mod timeouts;
