@@ -82,6 +82,10 @@ struct Flags {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 pub(crate) enum Subcommand {
+    /// Run the data plane alone: media, and a socket for the control plane (dataplane.socket)
+    Dataplane,
+    /// Run the control plane alone, on the data plane's socket; its restart interrupts no call
+    Controlplane,
     /// Make an API key and its secret
     GenerateKeys,
     /// Make a token with which a client joins a room

@@ -10,6 +10,8 @@ use crate::cli::{self, Invocation, JoinToken, Subcommand};
 
 pub(crate) fn run(command: &Subcommand, invocation: &Invocation) -> Result<(), Box<dyn Error>> {
     match command {
+        // They run until a signal ends them: see `main`.
+        Subcommand::Dataplane | Subcommand::Controlplane => {}
         Subcommand::GenerateKeys => {
             println!("API Key:  {}", auth::generate_key());
             println!("API Secret:  {}", auth::generate_secret());

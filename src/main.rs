@@ -7,9 +7,11 @@ mod logging;
 mod media;
 mod node;
 mod settings;
+mod signals;
 
 use std::process::ExitCode;
 
+use cli::Subcommand;
 use mimalloc::MiMalloc;
 
 #[global_allocator]
@@ -19,6 +21,8 @@ fn main() -> ExitCode {
     let invocation = cli::parse();
     let done = match &invocation.command {
         None => node::run(&invocation),
+        Some(Subcommand::Dataplane) => media::run_dataplane(&invocation),
+        Some(Subcommand::Controlplane) => node::run_controlplane(&invocation),
         Some(command) => cli_commands::run(command, &invocation),
     };
     match done {

@@ -1,13 +1,20 @@
-//! The data plane within this process, and its events' way to the rooms.
+//! The data plane: within this process, with its events' way to the rooms, or alone.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use millrace_controlplane::config::{self, Config};
+use millrace_dataplane::link_server::LinkListener;
 use millrace_dataplane::speakers::SpeakerConfig;
 use millrace_dataplane::{Backend, Dataplane, StartError};
 use millrace_shared::limits::EVENTS_QUEUED_MAX;
 use millrace_shared::link::{CommandSink, Event, EventOverflow, EventSink, is_repeated};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::cli::Invocation;
+use crate::node;
+use crate::signals::Signals;
 
 /// Places kept for events that are told only once.
 const EVENTS_RESERVED: usize = EVENTS_QUEUED_MAX / 2;
@@ -25,20 +32,9 @@ impl Media {
         shards: usize,
     ) -> Result<(Self, mpsc::Receiver<Event>), StartError> {
         let (events, receiver) = mpsc::channel(EVENTS_QUEUED_MAX);
-        let ports = config.udp_ports();
-        let dataplane = millrace_dataplane::start(
-            &millrace_dataplane::Config {
-                udp_ports: (0..shards).filter_map(|n| ports.port_of(n)).collect(),
-                bind: vec![
-                    std::net::Ipv4Addr::UNSPECIFIED.into(),
-                    std::net::Ipv6Addr::UNSPECIFIED.into(),
-                ],
-                advertise: config.advertised(&millrace_netio::local_addresses()),
-                backend: backend(config.dataplane.backend),
-                speakers: speakers(&config.audio),
-            },
-            |_| Box::new(Events::new(events.clone())),
-        )?;
+        let dataplane = millrace_dataplane::start(&dataplane(config, shards), |_| {
+            Box::new(Events::new(events.clone()))
+        })?;
         Ok((Self { dataplane }, receiver))
     }
 
@@ -49,6 +45,56 @@ impl Media {
     /// Blocks until every shard has ended.
     pub(crate) fn shut_down(self) {
         self.dataplane.shut_down();
+    }
+}
+
+/// Runs the data plane alone until a signal ends it. Control planes come and go meanwhile.
+pub(crate) fn run_dataplane(invocation: &Invocation) -> Result<(), Box<dyn Error>> {
+    let config = node::load(invocation)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let done = runtime.block_on(serve_link(&config));
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve_link(config: &Config) -> Result<(), Box<dyn Error>> {
+    let signals = Signals::listen()?;
+    let shards = config.shards(node::available_cpus());
+    // The socket first: a data plane that runs already is told apart by it, before its ports are.
+    let listener = LinkListener::bind(&config.link_socket())?;
+    let dataplane = millrace_dataplane::start(&dataplane(config, shards), |shard| {
+        listener.event_sink(shard)
+    })?;
+    let shards = u16::try_from(shards)?;
+    let server = listener.serve(dataplane.commands(), shards)?;
+    tracing::info!(
+        socket = %server.path().display(),
+        udp = %config.udp_ports(),
+        shards,
+        "data plane ready"
+    );
+    signals.wait_for_end().await;
+    let ended = tokio::task::spawn_blocking(move || dataplane.shut_down());
+    if timeout(node::MEDIA_SHUTDOWN_TIMEOUT, ended).await.is_err() {
+        tracing::warn!("some shards did not end in time");
+    }
+    drop(server);
+    Ok(())
+}
+
+fn dataplane(config: &Config, shards: usize) -> millrace_dataplane::Config {
+    let ports = config.udp_ports();
+    millrace_dataplane::Config {
+        udp_ports: (0..shards).filter_map(|n| ports.port_of(n)).collect(),
+        bind: vec![
+            std::net::Ipv4Addr::UNSPECIFIED.into(),
+            std::net::Ipv6Addr::UNSPECIFIED.into(),
+        ],
+        advertise: config.advertised(&millrace_netio::local_addresses()),
+        backend: backend(config.dataplane.backend),
+        speakers: speakers(&config.audio),
     }
 }
 

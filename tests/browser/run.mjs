@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Call } from './lib/call.mjs';
 import { servePage, startBrowser } from './lib/pages.mjs';
+import { startPlanes } from './lib/planes.mjs';
 import { startServer } from './lib/server.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -40,6 +41,15 @@ class Context {
     const own = await startServer(options);
     this.servers.push(own);
     this.atEnd(() => own.stop('SIGKILL'));
+    return own;
+  }
+
+  /// The same in two processes, data plane and control plane.
+  async startPlanes(options) {
+    if (process.env.LIVEKIT_URL) this.skip('needs a server of its own, and LIVEKIT_URL names one');
+    const own = await startPlanes(options);
+    this.servers.push(own);
+    this.atEnd(own.stop);
     return own;
   }
 

@@ -9,7 +9,7 @@ import { KEY, SECRET } from './token.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 // Another server that reads LIVEKIT_CONFIG can stand in, to tell its behaviour from ours.
-const binary = process.env.MILLRACE_BINARY
+export const binary = process.env.MILLRACE_BINARY
   ?? join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'release/millrace');
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -32,7 +32,7 @@ export const freeTcpPort = () => freePort((port) => new Promise((resolve, reject
   server.listen(port, () => server.close(resolve));
 }));
 
-const freeUdpPort = () => freePort((port) => new Promise((resolve, reject) => {
+export const freeUdpPort = () => freePort((port) => new Promise((resolve, reject) => {
   const socket = createSocket('udp4');
   socket.on('error', reject);
   socket.bind(port, () => socket.close(resolve));
@@ -65,7 +65,7 @@ export async function startServer({ config = '', bind = [], host = '127.0.0.1', 
   return server;
 }
 
-function run([program, ...args], body, log) {
+export function run([program, ...args], body, log) {
   const child = spawn(program, args, {
     cwd: root, env: { ...process.env, LIVEKIT_CONFIG: body }, stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -84,7 +84,7 @@ function run([program, ...args], body, log) {
   return { child, pid: child.pid, exit, ended: () => ended };
 }
 
-async function answering(server) {
+export async function answering(server) {
   for (let tries = 0; tries < 200; tries += 1) {
     const ended = server.ended();
     if (ended) throw new Error(`the server ended: ${ended.error ?? ''}\n${server.log.join('\n')}`);
