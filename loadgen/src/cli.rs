@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use millrace_loadgen::impair::Impairment;
 use millrace_loadgen::report::model::Slo;
 use millrace_loadgen::run::SourceChoice;
 
@@ -89,6 +90,12 @@ pub(crate) struct Common {
     /// Subscribers of which every packet is decrypted, checked and timed; of the others one in ten
     #[arg(long, default_value_t = 50)]
     pub(crate) sampled: u32,
+    /// A bad network for those who only subscribe, as loss=1%,delay=30ms,jitter=5ms,rate=2M
+    #[arg(long, value_parser = impairment)]
+    pub(crate) impair: Option<Impairment>,
+    /// Send this instead of made media: IVF with VP8, Ogg with Opus, or H.264 in Annex B
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recording: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) slo: SloArgs,
     /// Page to write the report to; JSON and CSV are written beside it
@@ -162,6 +169,38 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text} is no duration such as 30s or 2m"))
 }
 
+fn impairment(text: &str) -> Result<Impairment, String> {
+    let mut impairment = Impairment::default();
+    for part in text.split(',') {
+        let (name, value) = part.split_once('=').ok_or("a part is name=value")?;
+        let wrong = || format!("{value} is no value for {name}");
+        let number = |text: &str| text.parse::<f64>().map_err(|_| wrong());
+        let time = || {
+            let ms = number(value.strip_suffix("ms").unwrap_or(value))?;
+            Duration::try_from_secs_f64(ms / 1e3).map_err(|_| wrong())
+        };
+        match name {
+            "loss" => {
+                let percent = value.strip_suffix('%');
+                let factor = if percent.is_some() { 0.01 } else { 1.0 };
+                impairment.loss = number(percent.unwrap_or(value))? * factor;
+            }
+            "delay" => impairment.delay = time()?,
+            "jitter" => impairment.jitter = time()?,
+            "rate" => {
+                let (digits, factor) = match value.strip_suffix(['M', 'k']) {
+                    Some(digits) if value.ends_with('M') => (digits, 1e6),
+                    Some(digits) => (digits, 1e3),
+                    None => (value, 1.0),
+                };
+                impairment.rate_bps = Some((number(digits)? * factor) as u64);
+            }
+            _ => return Err(format!("{name} is none of loss, delay, jitter and rate")),
+        }
+    }
+    Ok(impairment)
+}
+
 fn source(text: &str) -> Result<SourceChoice, String> {
     let network = || {
         let (ip, prefix) = text.split_once('/')?;
@@ -200,6 +239,20 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         assert!(duration("0").is_err());
         assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn impairments() {
+        let expected = Impairment {
+            loss: 0.01,
+            delay: Duration::from_millis(30),
+            jitter: Duration::from_millis(5),
+            rate_bps: Some(2_000_000),
+        };
+        let text = "loss=1%,delay=30ms,jitter=5,rate=2M";
+        assert_eq!(impairment(text), Ok(expected));
+        assert!(impairment("luck=3").is_err());
+        assert!(impairment("loss").is_err());
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::error::Error;
 use std::fs;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use millrace_loadgen::capacity::{self, Search};
 use millrace_loadgen::client::Server;
+use millrace_loadgen::media::recording::Recording;
 use millrace_loadgen::report::model::{Phase, Results};
 use millrace_loadgen::run::{Hold, Run, RunConfig, Sampling};
 use millrace_loadgen::scenario::{BUILT_IN_NAMES, Scenario, built_in, from_toml};
@@ -117,13 +119,22 @@ fn config(common: &cli::Common) -> Result<RunConfig, Box<dyn Error>> {
     } else {
         common.cpu.iter().copied().map(Some).collect()
     };
+    let mut scenario = scenario(&common.scenario)?;
+    for path in &common.recording {
+        let parsed = Recording::parse(&fs::read(path)?);
+        let recording = parsed.map_err(|error| format!("{}: {error}", path.display()))?;
+        scenario.play(&Arc::new(recording));
+    }
+    if let Some(impairment) = common.impair {
+        scenario.impair_subscribers(impairment);
+    }
     Ok(RunConfig {
         server: Server {
             url: common.server.url.clone(),
             key: ApiKey::new(&common.server.api_key, &common.server.api_secret),
             media_address: common.media_address,
         },
-        scenario: scenario(&common.scenario)?,
+        scenario,
         threads,
         source: common.source.clone(),
         joins_per_s: common.joins_per_second,

@@ -5,6 +5,7 @@
 pub mod capacity;
 pub mod client;
 pub mod ice;
+pub mod impair;
 pub mod machine;
 pub mod measure;
 pub mod media;

@@ -14,6 +14,7 @@ use rand::Rng as _;
 use rand::distr::Alphanumeric;
 use thiserror::Error;
 
+use crate::impair::Impairment;
 use crate::pump::PeerId;
 use crate::sdp::SdpError;
 use crate::signal::SignalError;
@@ -64,6 +65,7 @@ pub struct ClientSpec {
     pub layout: Layout,
     /// Decrypt, check and time every packet; otherwise count by header.
     pub sampled: bool,
+    pub impairment: Option<Impairment>,
 }
 
 #[derive(Debug, Error)]

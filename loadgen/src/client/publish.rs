@@ -7,7 +7,7 @@ use rand::Rng as _;
 use super::TrackSpec;
 use crate::media::packetize::VideoCodec;
 use crate::sdp::{Description, Offered, SectionKind};
-use crate::stream::publisher::{PublishedTrack, TrackSource};
+use crate::stream::publisher::PublishedTrack;
 
 /// libwebrtc's usual numbers.
 const OPUS_PT: u8 = 111;
@@ -44,10 +44,7 @@ pub(super) struct Publication {
 
 impl Publication {
     pub(super) fn new(spec: TrackSpec) -> Self {
-        let encodings = match &spec.source {
-            TrackSource::Speech(_) => 1,
-            TrackSource::Video { encodings, .. } => encodings.len(),
-        };
+        let encodings = spec.source.encodings_len();
         let mut rng = rand::rng();
         Self {
             cid: format!("track-{}", spec.number),
@@ -60,20 +57,15 @@ impl Publication {
     }
 
     pub(super) fn request(&self) -> proto::AddTrackRequest {
-        let (kind, source) = match (&self.spec.source, self.spec.screen) {
-            (TrackSource::Speech(_), false) => {
-                (proto::TrackType::Audio, proto::TrackSource::Microphone)
-            }
-            (TrackSource::Speech(_), true) => (
+        let codec = self.spec.source.video_codec();
+        let (kind, source) = match (codec, self.spec.screen) {
+            (None, false) => (proto::TrackType::Audio, proto::TrackSource::Microphone),
+            (None, true) => (
                 proto::TrackType::Audio,
                 proto::TrackSource::ScreenShareAudio,
             ),
-            (TrackSource::Video { .. }, false) => {
-                (proto::TrackType::Video, proto::TrackSource::Camera)
-            }
-            (TrackSource::Video { .. }, true) => {
-                (proto::TrackType::Video, proto::TrackSource::ScreenShare)
-            }
+            (Some(_), false) => (proto::TrackType::Video, proto::TrackSource::Camera),
+            (Some(_), true) => (proto::TrackType::Video, proto::TrackSource::ScreenShare),
         };
         let mut request = proto::AddTrackRequest {
             cid: self.cid.clone(),
@@ -82,43 +74,35 @@ impl Publication {
             source: source.into(),
             ..proto::AddTrackRequest::default()
         };
-        if let TrackSource::Video { codec, encodings } = &self.spec.source {
-            self.describe_video(&mut request, *codec);
-            if let Some(largest) = encodings.last() {
-                request.width = largest.width.into();
-                request.height = largest.height.into();
-            }
+        if let Some(codec) = codec {
+            self.describe_video(&mut request, codec);
         }
         request
     }
 
     fn describe_video(&self, request: &mut proto::AddTrackRequest, codec: VideoCodec) {
-        let TrackSource::Video { encodings, .. } = &self.spec.source else {
-            return;
-        };
-        // A single encoding is the high one, as in LiveKit's clients.
-        let first = RIDS.len().saturating_sub(encodings.len());
+        let pictures = self.spec.source.pictures();
         let qualities = [
             proto::VideoQuality::Low,
             proto::VideoQuality::Medium,
             proto::VideoQuality::High,
         ];
-        let qualities = if encodings.len() == 1 {
-            &qualities[first..]
-        } else {
-            &qualities[..]
-        };
-        request.layers = encodings
+        // A single encoding is the high one, as in LiveKit's clients.
+        let first = if pictures.len() == 1 { 2 } else { 0 };
+        request.layers = pictures
             .iter()
-            .zip(qualities)
-            .map(|(encoding, quality)| proto::VideoLayer {
+            .zip(&qualities[first..])
+            .map(|((width, height, bitrate), quality)| proto::VideoLayer {
                 quality: (*quality).into(),
-                width: encoding.width.into(),
-                height: encoding.height.into(),
-                bitrate: encoding.bitrate_bps,
+                width: u32::from(*width),
+                height: u32::from(*height),
+                bitrate: *bitrate,
                 ..proto::VideoLayer::default()
             })
             .collect();
+        if let Some(largest) = request.layers.last() {
+            (request.width, request.height) = (largest.width, largest.height);
+        }
         request.simulcast_codecs = vec![proto::SimulcastCodec {
             codec: match codec {
                 VideoCodec::Vp8 => "vp8".to_owned(),
@@ -179,24 +163,18 @@ impl Publication {
     }
 
     fn codec(&self) -> (SectionKind, (u8, &'static str, &'static str), Option<u8>) {
-        match &self.spec.source {
-            TrackSource::Speech(_) => (
+        match self.spec.source.video_codec() {
+            None => (
                 SectionKind::Audio,
                 (OPUS_PT, "opus/48000/2", "minptime=10;useinbandfec=1"),
                 None,
             ),
-            TrackSource::Video {
-                codec: VideoCodec::Vp8,
-                ..
-            } => (
+            Some(VideoCodec::Vp8) => (
                 SectionKind::Video,
                 (VP8_PT, "VP8/90000", ""),
                 Some(VP8_RTX_PT),
             ),
-            TrackSource::Video {
-                codec: VideoCodec::H264,
-                ..
-            } => (
+            Some(VideoCodec::H264) => (
                 SectionKind::Video,
                 (
                     H264_PT,

@@ -278,6 +278,7 @@ impl Client {
             local,
             ice: ice.clone(),
             sampled: self.spec.sampled,
+            impairment: self.spec.impairment,
             seed: rand::random(),
             events: self.events_tx.clone(),
         })));

@@ -3,6 +3,7 @@
 
 pub mod packetize;
 pub mod picture;
+pub mod recording;
 pub mod speech;
 mod stamp;
 

@@ -64,12 +64,17 @@ pub struct Cut<'a> {
     picture_id: u16,
     tl0_pic_idx: u8,
     offset: usize,
+    /// Offset of the first byte sent.
+    start: usize,
     parameter_sets_due: bool,
 }
 
 impl<'a> Cut<'a> {
     pub fn new(codec: VideoCodec, frame: Frame, bits: Bits<'a>, size: (u16, u16)) -> Self {
         let made = matches!(bits, Bits::Made);
+        // RFC 6184 §5.8: fragments leave out the unit's first byte, which their headers carry.
+        let single = frame.len + Stamp::LEN <= PAYLOAD_LEN_MAX;
+        let fragmented = codec == VideoCodec::H264 && !made && !single;
         Self {
             codec,
             frame,
@@ -77,7 +82,8 @@ impl<'a> Cut<'a> {
             size,
             picture_id: 0,
             tl0_pic_idx: 0,
-            offset: 0,
+            offset: usize::from(fragmented),
+            start: usize::from(fragmented),
             parameter_sets_due: codec == VideoCodec::H264 && frame.key && made,
         }
     }
@@ -99,6 +105,7 @@ impl<'a> Cut<'a> {
         }
         let descriptor_len = match self.codec {
             VideoCodec::Vp8 => self.vp8_descriptor(out)?,
+            VideoCodec::H264 if self.is_single_unit() => 0,
             VideoCodec::H264 => 2,
         };
         let room = PAYLOAD_LEN_MAX - Stamp::LEN - descriptor_len;
@@ -106,7 +113,7 @@ impl<'a> Cut<'a> {
         // Packets of one frame are of about one length, as libwebrtc splits it.
         let len = rest.div_ceil(rest.div_ceil(room));
         let marker = len == rest;
-        if self.codec == VideoCodec::H264 {
+        if self.codec == VideoCodec::H264 && !self.is_single_unit() {
             self.fu_a_header(out, marker);
         }
         self.fill(&mut out[descriptor_len..descriptor_len + len]);
@@ -117,6 +124,13 @@ impl<'a> Cut<'a> {
             descriptor_len,
             marker,
         })
+    }
+
+    /// A recorded unit that fits one packet goes as it is (RFC 6184 §5.6).
+    fn is_single_unit(&self) -> bool {
+        matches!(self.bits, Bits::Recorded(_))
+            && self.codec == VideoCodec::H264
+            && self.frame.len + Stamp::LEN <= PAYLOAD_LEN_MAX
     }
 
     fn vp8_descriptor(&self, out: &mut [u8]) -> Option<usize> {
@@ -162,9 +176,10 @@ impl<'a> Cut<'a> {
             (Bits::Made, false) => nal::SLICE,
         };
         // RFC 6184 §5.8: start and end of the unit, and its type.
-        let start = if self.offset == 0 { 0x80 } else { 0 };
+        let first = self.offset == self.start;
+        let start = if first { 0x80 } else { 0 };
         // A unit in one fragment would need both bits, which is forbidden: it has no end bit.
-        let end = if last && self.offset != 0 { 0x40 } else { 0 };
+        let end = if last && !first { 0x40 } else { 0 };
         out[0] = nal::REFERENCE | nal::FU_A;
         out[1] = start | end | kind;
     }
@@ -273,6 +288,31 @@ mod tests {
                 .iter()
                 .any(|(payload, _)| h264::keyframe_start(payload))
         );
+    }
+
+    #[test]
+    fn recorded_units_are_sent_whole_or_in_fragments() {
+        let cut = |unit: &[u8]| {
+            let frame = Frame {
+                key: true,
+                len: unit.len(),
+            };
+            let mut cut = Cut::new(VideoCodec::H264, frame, Bits::Recorded(unit), (0, 0));
+            let mut out = [0; PAYLOAD_LEN_MAX];
+            let mut payloads = Vec::new();
+            while let Some(payload) = cut.next_payload(&mut out) {
+                payloads.push(out[..payload.len - Stamp::LEN].to_vec());
+            }
+            payloads
+        };
+        assert_eq!(cut(&SPS), [SPS.to_vec()]);
+        let mut unit = vec![0x7; 3000];
+        unit[0] = 0x65;
+        let fragments = cut(&unit);
+        let heads: Vec<_> = fragments.iter().map(|it| it[1]).collect();
+        assert_eq!(heads, [0x85, 0x05, 0x45]);
+        let carried: usize = fragments.iter().map(|it| it.len() - 2).sum();
+        assert_eq!(carried, unit.len() - 1);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use millrace_shared::time::{Epoch, Timestamp, UNIX_EPOCH_SINCE_1900};
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::impair::Impairment;
 use crate::measure::Meter;
 use crate::sdp::Description;
 use crate::stream::publisher::PublishedTrack;
@@ -40,6 +41,7 @@ pub struct NewPeer {
     pub ice: IceCredentials,
     /// Decrypt, check and time every packet; otherwise count by header.
     pub sampled: bool,
+    pub impairment: Option<Impairment>,
     pub seed: u64,
     pub events: UnboundedSender<(PeerId, PeerEvent)>,
 }

@@ -13,6 +13,7 @@ use millrace_shared::wire::rtcp::RtcpCompound;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{NewPeer, PeerEvent, PeerId};
+use crate::impair::Link;
 use crate::measure::Meter;
 use crate::sdp::Description;
 use crate::stream::publisher::{PublishedTrack, Publisher};
@@ -31,11 +32,11 @@ pub(super) struct Surroundings<'a> {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) id: PeerId,
-    pub(super) local: SocketAddr,
     /// When its timer fires.
     pub(super) armed: Timestamp,
     transport: Transport,
-    hint: TrainHint,
+    way: Way,
+    inbound: Option<Link>,
     sampled: bool,
     receiver: Receiver,
     publisher: Option<Publisher>,
@@ -47,22 +48,65 @@ pub(super) struct Peer {
 }
 
 /// The way out of one peer.
-struct PeerOutlet<'a> {
+#[derive(Debug)]
+struct Way {
     local: SocketAddr,
-    hint: &'a mut TrainHint,
+    hint: TrainHint,
+    outbound: Option<Link>,
+}
+
+/// Datagrams that did not leave.
+#[derive(Default)]
+struct Stuck {
+    failed: u64,
+    impaired: u64,
+}
+
+impl Stuck {
+    fn count(self, meter: &mut Meter) {
+        meter.counters.send_failed += self.failed;
+        meter.counters.impaired += self.impaired;
+    }
+}
+
+struct PeerOutlet<'a> {
+    now: Timestamp,
+    way: &'a mut Way,
     tx: &'a mut dyn Transmit,
-    failed: &'a mut u64,
+    stuck: &'a mut Stuck,
+}
+
+impl PeerOutlet<'_> {
+    /// Past the impairment.
+    fn transmit(&mut self, remote: SocketAddr, datagram: &[u8]) {
+        let path = Tuple {
+            local: self.way.local,
+            remote,
+        };
+        match self.tx.reserve(&path, &mut self.way.hint, datagram.len()) {
+            Some(slot) => slot.copy_from_slice(datagram),
+            None => self.stuck.failed += 1,
+        }
+    }
+
+    /// What the impairment has held back until now.
+    fn transmit_due(&mut self) {
+        let now = self.now;
+        while let Some((remote, datagram)) =
+            self.way.outbound.as_mut().and_then(|link| link.pop(now))
+        {
+            self.transmit(remote, &datagram);
+        }
+    }
 }
 
 impl Outlet for PeerOutlet<'_> {
     fn send(&mut self, remote: SocketAddr, datagram: &[u8]) {
-        let path = Tuple {
-            local: self.local,
-            remote,
+        let Some(link) = &mut self.way.outbound else {
+            return self.transmit(remote, datagram);
         };
-        match self.tx.reserve(&path, self.hint, datagram.len()) {
-            Some(slot) => slot.copy_from_slice(datagram),
-            None => *self.failed += 1,
+        if !link.push(self.now, remote, datagram) {
+            self.stuck.impaired += 1;
         }
     }
 }
@@ -72,10 +116,14 @@ impl Peer {
         let ssrc = Ssrc((new.seed >> 32) as u32 | 1);
         Self {
             id: new.id,
-            local: new.local,
             armed: Timestamp::NEVER,
             transport: Transport::new(&new.ice, identity, epoch, new.seed),
-            hint: TrainHint::default(),
+            way: Way {
+                local: new.local,
+                hint: TrainHint::default(),
+                outbound: new.impairment.map(|it| Link::new(it, new.seed)),
+            },
+            inbound: new.impairment.map(|it| Link::new(it, !new.seed)),
             sampled: new.sampled,
             receiver: Receiver::new(ssrc),
             publisher: None,
@@ -98,7 +146,7 @@ impl Peer {
 
     pub(super) fn add_candidate(&mut self, now: Timestamp, addr: SocketAddr) {
         // A socket of one family cannot send to the other.
-        if addr.is_ipv4() == self.local.is_ipv4() {
+        if addr.is_ipv4() == self.way.local.is_ipv4() {
             self.transport.add_candidate(now, addr);
         }
     }
@@ -124,17 +172,27 @@ impl Peer {
             .next_timeout()
             .min(self.receiver.next_timeout())
             .min(publisher)
+            .min(held(self.inbound.as_ref()))
+            .min(held(self.way.outbound.as_ref()))
+    }
+
+    pub(super) fn local(&self) -> SocketAddr {
+        self.way.local
     }
 
     pub(super) fn handle_timeout(&mut self, around: &mut Surroundings<'_>) {
         let now = around.now;
-        let mut failed = 0;
+        while let Some((from, mut datagram)) = self.inbound.as_mut().and_then(|it| it.pop(now)) {
+            // Counted where it matters to the result.
+            let _ = self.take(from, &mut datagram, around);
+        }
+        let mut stuck = Stuck::default();
         if now >= self.transport.next_timeout() {
             let mut out = PeerOutlet {
-                local: self.local,
-                hint: &mut self.hint,
+                now,
+                way: &mut self.way,
                 tx: around.tx,
-                failed: &mut failed,
+                stuck: &mut stuck,
             };
             let event = self.transport.handle_timeout(now, around.buffer, &mut out);
             self.act_on(now, event);
@@ -143,10 +201,10 @@ impl Peer {
             && let Some(srtp) = self.transport.srtp()
         {
             let mut out = PeerOutlet {
-                local: self.local,
-                hint: &mut self.hint,
+                now,
+                way: &mut self.way,
                 tx: around.tx,
-                failed: &mut failed,
+                stuck: &mut stuck,
             };
             if now >= self.receiver.next_timeout() {
                 let mut send = |compound: &[u8]| {
@@ -166,10 +224,33 @@ impl Peer {
                 publisher.handle_timeout(now, epoch, &mut srtp.tx, meter, &mut send);
             }
         }
-        around.meter.counters.send_failed += failed;
+        let mut out = PeerOutlet {
+            now,
+            way: &mut self.way,
+            tx: around.tx,
+            stuck: &mut stuck,
+        };
+        out.transmit_due();
+        stuck.count(around.meter);
     }
 
     pub(super) fn receive(
+        &mut self,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), DropReason> {
+        if let Some(link) = &mut self.inbound {
+            if !link.push(around.now, from, datagram) {
+                around.meter.counters.impaired += 1;
+            }
+            return Ok(());
+        }
+        self.take(from, datagram, around)
+    }
+
+    /// A datagram that the impairment let through.
+    fn take(
         &mut self,
         from: SocketAddr,
         datagram: &mut [u8],
@@ -181,12 +262,12 @@ impl Peer {
             DatagramClass::Rtcp => return self.receive_rtcp(datagram, around),
             DatagramClass::Stun | DatagramClass::Dtls => {}
         }
-        let mut failed = 0;
+        let mut stuck = Stuck::default();
         let mut out = PeerOutlet {
-            local: self.local,
-            hint: &mut self.hint,
+            now,
+            way: &mut self.way,
             tx: around.tx,
-            failed: &mut failed,
+            stuck: &mut stuck,
         };
         let (transport, buffer) = (&mut self.transport, &mut *around.buffer);
         let event = if classify(datagram) == Some(DatagramClass::Stun) {
@@ -194,7 +275,7 @@ impl Peer {
         } else {
             transport.receive_dtls(now, datagram, buffer, &mut out)
         };
-        around.meter.counters.send_failed += failed;
+        stuck.count(around.meter);
         self.act_on(now, event?);
         Ok(())
     }
@@ -244,12 +325,12 @@ impl Peer {
         let remote = self.transport.remote().ok_or(DropReason::SrtpNoKeys)?;
         let srtp = self.transport.srtp().ok_or(DropReason::SrtpNoKeys)?;
         let len = srtp.rx.unprotect_rtcp(datagram)?;
-        let mut failed = 0;
+        let mut stuck = Stuck::default();
         let mut out = PeerOutlet {
-            local: self.local,
-            hint: &mut self.hint,
+            now,
+            way: &mut self.way,
             tx: around.tx,
-            failed: &mut failed,
+            stuck: &mut stuck,
         };
         let mut send = |packet: &[u8]| out.send(remote, packet);
         for packet in RtcpCompound::parse(&datagram[..len]).flatten() {
@@ -259,7 +340,7 @@ impl Peer {
                 publisher.receive_rtcp(now, epoch, &packet, &srtp.tx, meter, &mut send);
             }
         }
-        around.meter.counters.send_failed += failed;
+        stuck.count(around.meter);
         Ok(())
     }
 
@@ -273,30 +354,34 @@ impl Peer {
         let Some(remote) = to.or_else(|| self.transport.remote()) else {
             return;
         };
+        let mut stuck = Stuck::default();
         let mut out = PeerOutlet {
-            local: self.local,
-            hint: &mut self.hint,
+            now: around.now,
+            way: &mut self.way,
             tx: around.tx,
-            failed: &mut around.meter.counters.send_failed,
+            stuck: &mut stuck,
         };
         out.send(remote, datagram);
+        stuck.count(around.meter);
     }
 
     pub(super) fn close(&mut self, around: &mut Surroundings<'_>) {
+        let mut stuck = Stuck::default();
         let mut out = PeerOutlet {
-            local: self.local,
-            hint: &mut self.hint,
+            now: around.now,
+            way: &mut self.way,
             tx: around.tx,
-            failed: &mut around.meter.counters.send_failed,
+            stuck: &mut stuck,
         };
         self.transport.close(around.now, around.buffer, &mut out);
+        stuck.count(around.meter);
     }
 
     fn act_on(&mut self, now: Timestamp, event: Option<TransportEvent>) {
         match event {
             Some(TransportEvent::Connected { remote, keys }) => {
                 self.connected = true;
-                let local = self.local;
+                let local = self.way.local;
                 self.tell(PeerEvent::Connected {
                     local,
                     remote,
@@ -314,4 +399,8 @@ impl Peer {
         // A client that is gone needs to know nothing.
         let _ = self.events.send((self.id, event));
     }
+}
+
+fn held(link: Option<&Link>) -> Timestamp {
+    link.map_or(Timestamp::NEVER, Link::next_timeout)
 }

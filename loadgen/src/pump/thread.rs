@@ -213,9 +213,9 @@ impl MediaThread {
             return;
         };
         self.by_id.remove(&peer.id);
-        self.by_local.remove(&local_key(&self.source, peer.local));
+        self.by_local.remove(&local_key(&self.source, peer.local()));
         if let Ok(mut locals) = self.locals.lock() {
-            locals.give_back(peer.local);
+            locals.give_back(peer.local());
         }
         self.free.push(index);
     }

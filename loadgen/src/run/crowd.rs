@@ -243,6 +243,7 @@ impl Crowd {
             subscribe: participant.subscribe,
             layout: participant.layout,
             sampled,
+            impairment: participant.impairment,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::client::{Layout, TrackSpec};
-use crate::stream::publisher::{Audience, TrackSource};
+use crate::stream::publisher::Audience;
 
 /// A track somebody publishes.
 #[derive(Debug)]
@@ -46,11 +46,8 @@ impl Rooms {
         let room = self.by_name.entry(room.to_owned()).or_default();
         room.tracks.extend(tracks.iter().map(|track| Published {
             identity: identity.to_owned(),
-            encodings: match &track.source {
-                TrackSource::Speech(_) => 1,
-                TrackSource::Video { encodings, .. } => encodings.len(),
-            },
-            video: matches!(track.source, TrackSource::Video { .. }),
+            encodings: track.source.encodings_len(),
+            video: track.source.video_codec().is_some(),
             audience: track.audience.clone(),
         }));
         room.subscribers

@@ -39,6 +39,7 @@ fn role(name: &str, count: Count, media: Vec<Medium>) -> Role {
         media,
         subscribe: true,
         layout: Layout::Full,
+        impairment: None,
     }
 }
 

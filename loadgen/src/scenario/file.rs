@@ -1,6 +1,8 @@
 //! Scenarios from a file.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,8 +13,10 @@ use super::{
     single_camera,
 };
 use crate::client::Layout;
+use crate::impair::Impairment;
 use crate::media::packetize::VideoCodec;
 use crate::media::picture::{Content, Encoding};
+use crate::media::recording::Recording;
 use crate::media::speech::Manner;
 use crate::stream::publisher::TrackSource;
 
@@ -28,6 +32,8 @@ pub enum ScenarioError {
     TrackUnknown(String, &'static str),
     #[error("track {0} has no encoding, or more than {ENCODINGS_MAX}")]
     Encodings(String),
+    #[error("recording {0}: {1}")]
+    Recording(String, String),
     #[error("a role has either a count or a count_per_unit")]
     Count,
     #[error("there is no [[group]] with a role")]
@@ -74,6 +80,8 @@ struct FileTrack {
     screen: bool,
     #[serde(default)]
     encoding: Vec<FileEncoding>,
+    /// A recording, instead of encodings.
+    recording: Option<String>,
 }
 
 #[derive(Copy, Clone, Default, Deserialize)]
@@ -115,6 +123,28 @@ struct FileRole {
     subscribe: bool,
     #[serde(default)]
     layout: FileLayout,
+    impairment: Option<FileImpairment>,
+}
+
+#[derive(Copy, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileImpairment {
+    loss: f64,
+    delay_ms: f64,
+    jitter_ms: f64,
+    rate_bps: Option<u64>,
+}
+
+impl FileImpairment {
+    fn read(self) -> Impairment {
+        let ms = |ms: f64| Duration::from_secs_f64(ms.clamp(0.0, 60_000.0) / 1e3);
+        Impairment {
+            loss: self.loss,
+            delay: ms(self.delay_ms),
+            jitter: ms(self.jitter_ms),
+            rate_bps: self.rate_bps,
+        }
+    }
 }
 
 #[derive(Copy, Clone, Default, Deserialize)]
@@ -187,6 +217,7 @@ impl FileRole {
                 FileLayout::Speaker => Layout::Speaker,
                 FileLayout::Grid => Layout::Grid,
             },
+            impairment: self.impairment.map(FileImpairment::read),
         })
     }
 }
@@ -218,6 +249,16 @@ fn medium(name: &str, tracks: &BTreeMap<String, FileTrack>) -> Result<Medium, Sc
 
 impl FileTrack {
     fn medium(&self, name: &str) -> Result<Medium, ScenarioError> {
+        if let Some(path) = &self.recording {
+            let bytes = fs::read(path)
+                .map_err(|error| ScenarioError::Recording(path.clone(), error.to_string()))?;
+            let recording = Recording::parse(&bytes)
+                .map_err(|error| ScenarioError::Recording(path.clone(), error.to_string()))?;
+            return Ok(Medium {
+                source: TrackSource::Recorded(Arc::new(recording)),
+                screen: self.screen,
+            });
+        }
         if self.encoding.is_empty() || self.encoding.len() > ENCODINGS_MAX {
             return Err(ScenarioError::Encodings(name.to_owned()));
         }

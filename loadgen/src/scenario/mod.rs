@@ -3,11 +3,14 @@
 mod built_in;
 mod file;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Layout;
+use crate::impair::Impairment;
 use crate::media::packetize::VideoCodec;
 use crate::media::picture::{Content, Encoding};
+use crate::media::recording::Recording;
 use crate::media::speech::Manner;
 use crate::stream::publisher::TrackSource;
 
@@ -30,6 +33,7 @@ pub struct Role {
     pub media: Vec<Medium>,
     pub subscribe: bool,
     pub layout: Layout,
+    pub impairment: Option<Impairment>,
 }
 
 /// How many, for a load of `size`.
@@ -87,6 +91,7 @@ pub struct Participant {
     pub media: Vec<Medium>,
     pub subscribe: bool,
     pub layout: Layout,
+    pub impairment: Option<Impairment>,
 }
 
 impl Scenario {
@@ -106,6 +111,25 @@ impl Scenario {
         participants
     }
 
+    /// Sends a recording instead of what it has made itself: sound instead of sound, or pictures
+    /// instead of pictures.
+    pub fn play(&mut self, recording: &Arc<Recording>) {
+        let roles = self.groups.iter_mut().flat_map(|group| &mut group.roles);
+        for medium in roles.flat_map(|role| &mut role.media) {
+            if medium.source.video_codec().is_some() == recording.video.is_some() {
+                medium.source = TrackSource::Recorded(Arc::clone(recording));
+            }
+        }
+    }
+
+    /// Puts everybody who only subscribes on a bad network.
+    pub fn impair_subscribers(&mut self, impairment: Impairment) {
+        let roles = self.groups.iter_mut().flat_map(|group| &mut group.roles);
+        for role in roles.filter(|role| role.media.is_empty()) {
+            role.impairment = Some(impairment);
+        }
+    }
+
     /// The room that churn goes through.
     pub fn churn_room(&self) -> String {
         let group = self.groups.first().map_or("churn", |group| &group.name);
@@ -117,16 +141,10 @@ impl Scenario {
         let mut names = Vec::new();
         let roles = self.groups.iter().flat_map(|group| &group.roles);
         for medium in roles.flat_map(|role| &role.media) {
-            let name = match &medium.source {
-                TrackSource::Speech(_) => "Opus",
-                TrackSource::Video {
-                    codec: VideoCodec::Vp8,
-                    ..
-                } => "VP8",
-                TrackSource::Video {
-                    codec: VideoCodec::H264,
-                    ..
-                } => "H264",
+            let name = match medium.source.video_codec() {
+                None => "Opus",
+                Some(VideoCodec::Vp8) => "VP8",
+                Some(VideoCodec::H264) => "H264",
             };
             if !names.iter().any(|known| known == name) {
                 names.push(name.to_owned());
@@ -144,6 +162,7 @@ impl Role {
             media: self.media.clone(),
             subscribe: self.subscribe,
             layout: self.layout,
+            impairment: self.impairment,
         }
     }
 }

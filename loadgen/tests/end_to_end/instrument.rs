@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::support::{Node, hold};
+use millrace_loadgen::impair::Impairment;
 use millrace_loadgen::relay::{Faults, Relay};
 use millrace_loadgen::report::model::Step;
 
@@ -41,8 +42,9 @@ async fn a_slower_server_measures_slower() {
         ..Faults::default()
     };
     let (slow, _relay) = through(faults, "slow").await;
-    let difference = ms(&slow, 50.0) - ms(&plain, 50.0);
-    assert!((19.0..24.0).contains(&difference), "{difference} ms more");
+    // The fastest packets: the others bear what else the machine is doing.
+    let difference = ms(&slow, 5.0) - ms(&plain, 5.0);
+    assert!((19.0..27.0).contains(&difference), "{difference} ms more");
     assert!(ms(&slow, 1.0) >= 20.0, "nothing was faster than the delay");
     assert_eq!(slow.integrity.lost, 0);
 }
@@ -98,4 +100,23 @@ async fn lost_packets_are_asked_for_and_recovered() {
     assert_share(step.integrity.retransmitted, &step, 50);
     // One retransmission in fifty is dropped too, and asked for again.
     assert!(step.integrity.lost <= 2, "{} lost", step.integrity.lost);
+}
+
+#[tokio::test]
+async fn an_impaired_client_is_impaired() {
+    let node = Node::start("impaired");
+    let mut config = node.config("livestream");
+    config.scenario.impair_subscribers(Impairment {
+        loss: 0.02,
+        delay: Duration::from_millis(30),
+        ..Impairment::default()
+    });
+    let (step, _) = hold(config, 3, 4).await;
+    assert!(ms(&step, 1.0) >= 29.5, "{} ms", ms(&step, 1.0));
+    assert!(ms(&step, 5.0) < 45.0, "{} ms", ms(&step, 5.0));
+    // A request and its answer pass the same network: some need a second try.
+    let recovered = step.integrity.retransmitted as f64;
+    let expected = step.delivered.packets as f64 * 0.02;
+    assert!(recovered > expected * 0.5, "{recovered} of {expected}");
+    assert!(step.integrity.lost < 8, "{} lost", step.integrity.lost);
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use millrace_loadgen::client::Server;
@@ -13,8 +14,12 @@ use millrace_loadgen::scenario::built_in;
 use millrace_loadgen::token::ApiKey;
 use tokio::sync::watch;
 
+/// One test at a time: what they measure is time, and each keeps two processes busy.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// A node in a process, killed at the end.
 pub(crate) struct Node {
+    _turn: MutexGuard<'static, ()>,
     child: Child,
     pub(crate) url: String,
     pub(crate) media: SocketAddr,
@@ -30,6 +35,8 @@ impl Drop for Node {
 
 impl Node {
     pub(crate) fn start(name: &str) -> Self {
+        // A test that failed has had its turn.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let (http, udp) = free_ports();
         let log = std::env::temp_dir().join(format!("millrace-loadgen-{name}-{http}.log"));
         let child = Command::new(binary())
@@ -41,6 +48,7 @@ impl Node {
             .spawn()
             .unwrap();
         let node = Self {
+            _turn: turn,
             child,
             url: format!("ws://127.0.0.1:{http}"),
             media: (Ipv4Addr::LOCALHOST, udp).into(),

@@ -13,7 +13,8 @@ use millrace_shared::wire::rtp_ext::AudioLevel;
 
 use crate::measure::Meter;
 use crate::media::packetize::{Bits, Cut, PAYLOAD_LEN_MAX, VideoCodec};
-use crate::media::picture::{Encoder, Encoding};
+use crate::media::picture::{Encoder, Encoding, Frame};
+use crate::media::recording::Recording;
 use crate::media::speech::{self, Manner, Speech};
 use crate::media::{Origin, Stamp};
 use crate::stream::sender::{PACKET_LEN_MAX, PacketHead, StreamNames, TxStream};
@@ -22,6 +23,12 @@ const VIDEO_CLOCK: u32 = 90_000;
 const AUDIO_CLOCK: u32 = 48_000;
 /// A thread that stood still for longer does not catch up: the packets of that time are left out.
 const CATCH_UP_MAX: Duration = Duration::from_millis(500);
+
+/// A recording does not say how loud it is: as speech on average.
+const RECORDED_LEVEL: AudioLevel = AudioLevel {
+    below_overload_db: 30,
+    voice: true,
+};
 
 /// What a track shows or says.
 #[derive(Clone, PartialEq, Debug)]
@@ -32,6 +39,41 @@ pub enum TrackSource {
         codec: VideoCodec,
         encodings: Vec<Encoding>,
     },
+    Recorded(Arc<Recording>),
+}
+
+impl TrackSource {
+    /// `None`: sound.
+    pub fn video_codec(&self) -> Option<VideoCodec> {
+        match self {
+            Self::Speech(_) => None,
+            Self::Video { codec, .. } => Some(*codec),
+            Self::Recorded(recording) => recording.video,
+        }
+    }
+
+    /// How many encodings of it are sent.
+    pub fn encodings_len(&self) -> usize {
+        match self {
+            Self::Speech(_) | Self::Recorded(_) => 1,
+            Self::Video { encodings, .. } => encodings.len(),
+        }
+    }
+
+    /// Width, height and bitrate of each picture sent, the smallest first.
+    pub fn pictures(&self) -> Vec<(u16, u16, u32)> {
+        match self {
+            Self::Speech(_) => Vec::new(),
+            Self::Video { encodings, .. } => encodings
+                .iter()
+                .map(|it| (it.width, it.height, it.bitrate_bps))
+                .collect(),
+            Self::Recorded(recording) => {
+                let (width, height) = recording.size;
+                vec![(width, height, recording.bitrate_bps())]
+            }
+        }
+    }
 }
 
 /// A track as it was negotiated.
@@ -100,6 +142,11 @@ enum Source {
         picture_id: u16,
         tl0_pic_idx: u8,
     },
+    Recorded {
+        recording: Arc<Recording>,
+        next: usize,
+        picture_id: u16,
+    },
 }
 
 #[derive(Debug)]
@@ -163,6 +210,20 @@ impl TrackTx {
                     index: 0,
                 })
                 .collect(),
+            TrackSource::Recorded(recording) => vec![LayerTx {
+                stream: stream(0),
+                source: Source::Recorded {
+                    recording: Arc::clone(recording),
+                    next: 0,
+                    picture_id: 0,
+                },
+                // Each frame says how long it lasts.
+                interval: Duration::ZERO,
+                next_at: now,
+                timestamp: RtpTime(track.ssrcs[0].0 << 8),
+                ticks: 0,
+                index: 0,
+            }],
         };
         Self {
             number: track.number,
@@ -188,6 +249,7 @@ impl TrackTx {
         for (index, layer) in self.layers.iter_mut().enumerate() {
             while layer.next_at <= now {
                 let late = now.since(layer.next_at);
+                layer.set_pace();
                 if late > layer.interval {
                     meter.counters.late_sent += 1;
                 }
@@ -258,10 +320,7 @@ impl TrackTx {
         sending.map(move |layer| {
             // RFC 3550 §6.4.1: the media time of this moment, not of the last packet.
             let last_at = layer.next_at - layer.interval;
-            let clock = match layer.source {
-                Source::Speech(_) => AUDIO_CLOCK,
-                Source::Pictures { .. } => VIDEO_CLOCK,
-            };
+            let clock = layer.clock_rate();
             let since = now.since(last_at).as_nanos() * u128::from(clock) / 1_000_000_000;
             let ticks = u32::try_from(since).unwrap_or(0);
             let media = layer.stream.last_timestamp().wrapping_add(ticks);
@@ -272,6 +331,26 @@ impl TrackTx {
 }
 
 impl LayerTx {
+    fn clock_rate(&self) -> u32 {
+        match &self.source {
+            Source::Speech(_) => AUDIO_CLOCK,
+            Source::Recorded { recording, .. } if recording.video.is_none() => AUDIO_CLOCK,
+            Source::Pictures { .. } | Source::Recorded { .. } => VIDEO_CLOCK,
+        }
+    }
+
+    /// How long the next frame of a recording lasts.
+    fn set_pace(&mut self) {
+        if let Source::Recorded {
+            recording, next, ..
+        } = &self.source
+        {
+            let frame = &recording.frames[next % recording.frames.len()];
+            self.interval = frame.duration;
+            self.ticks = (frame.duration.as_secs_f64() * f64::from(self.clock_rate())) as u32;
+        }
+    }
+
     fn produce(
         &mut self,
         (track, layer): (usize, usize),
@@ -308,26 +387,86 @@ impl LayerTx {
                 let frame = encoder.next_frame();
                 *picture_id = picture_id.wrapping_add(1) & 0x7fff;
                 *tl0_pic_idx = tl0_pic_idx.wrapping_add(1);
-                let mut cut = Cut::new(*codec, frame, Bits::Made, size)
+                let cut = Cut::new(*codec, frame, Bits::Made, size)
                     .with_picture_id(*picture_id, *tl0_pic_idx);
-                let mut next = buffer(spare);
-                while let Some(cut) = cut.next_payload(&mut next) {
-                    let mut payload = std::mem::replace(&mut next, buffer(spare));
-                    payload.truncate(cut.len);
-                    paced.push_back(Paced {
-                        track,
-                        layer,
-                        payload,
-                        descriptor_len: cut.descriptor_len,
-                        marker: cut.marker,
-                        timestamp,
-                        level: None,
-                    });
+                queue_cut(cut, (track, layer), timestamp, true, paced, spare);
+            }
+            Source::Recorded {
+                recording,
+                next,
+                picture_id,
+            } => {
+                let frame = &recording.frames[*next % recording.frames.len()];
+                *next += 1;
+                *picture_id = picture_id.wrapping_add(1) & 0x7fff;
+                let Some(codec) = recording.video else {
+                    let sound = frame.units.first().map_or(&[][..], Vec::as_slice);
+                    queue_sound(sound, (track, layer), timestamp, paced, spare);
+                    return;
+                };
+                let tl0_pic_idx = picture_id.to_le_bytes()[0];
+                for (index, unit) in frame.units.iter().enumerate() {
+                    let last = index + 1 == frame.units.len();
+                    let part = Frame {
+                        key: frame.key,
+                        len: unit.len(),
+                    };
+                    let cut = Cut::new(codec, part, Bits::Recorded(unit), recording.size)
+                        .with_picture_id(*picture_id, tl0_pic_idx);
+                    queue_cut(cut, (track, layer), timestamp, last, paced, spare);
                 }
-                spare.push(next);
             }
         }
     }
+}
+
+/// Queues the payloads of a frame, or of one of its units; `last` is whether it ends the frame.
+fn queue_cut(
+    mut cut: Cut<'_>,
+    (track, layer): (usize, usize),
+    timestamp: RtpTime,
+    last: bool,
+    paced: &mut VecDeque<Paced>,
+    spare: &mut Vec<Vec<u8>>,
+) {
+    let mut next = buffer(spare);
+    while let Some(cut) = cut.next_payload(&mut next) {
+        let mut payload = std::mem::replace(&mut next, buffer(spare));
+        payload.truncate(cut.len);
+        paced.push_back(Paced {
+            track,
+            layer,
+            payload,
+            descriptor_len: cut.descriptor_len,
+            marker: cut.marker && last,
+            timestamp,
+            level: None,
+        });
+    }
+    spare.push(next);
+}
+
+/// Queues a recorded packet of sound.
+fn queue_sound(
+    sound: &[u8],
+    (track, layer): (usize, usize),
+    timestamp: RtpTime,
+    paced: &mut VecDeque<Paced>,
+    spare: &mut Vec<Vec<u8>>,
+) {
+    let len = sound.len().min(PAYLOAD_LEN_MAX - Stamp::LEN);
+    let mut payload = buffer(spare);
+    payload[..len].copy_from_slice(&sound[..len]);
+    payload.truncate(len + Stamp::LEN);
+    paced.push_back(Paced {
+        track,
+        layer,
+        payload,
+        descriptor_len: 0,
+        marker: false,
+        timestamp,
+        level: Some(RECORDED_LEVEL),
+    });
 }
 
 fn buffer(spare: &mut Vec<Vec<u8>>) -> Vec<u8> {
