@@ -19,3 +19,4 @@ mod noise;
 mod paths;
 mod repairing;
 mod simulcast;
+mod snapshot;
