@@ -17,7 +17,7 @@ pub(crate) fn sdp(bytes: &[u8]) {
     let Ok(description) = RemoteDescription::parse(&text) else {
         return;
     };
-    assert!((1..=SDP_SECTIONS_MAX).contains(&description.media.len()));
+    assert!(description.media.len() <= SDP_SECTIONS_MAX);
     // What is published, what is subscribed to, and both by turns.
     for choice in 0..3 {
         answer_to(&description, choice);
