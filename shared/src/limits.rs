@@ -32,6 +32,11 @@ pub const TEMPORAL_LAYERS_MAX: usize = 4;
 
 /// Validated tuples of one transport; the least recently seen one makes room.
 pub const TUPLES_PER_TRANSPORT_MAX: usize = 8;
+/// Transports with whose keys a packet from an unknown tuple is tried, and how often one is.
+pub const STRAY_OWNERS_TRIED_MAX: usize = 8;
+pub const STRAYS_PER_SECOND_MAX: u64 = 100;
+/// Checks of ours that wait for an answer, in one shard.
+pub const CHECKS_PENDING_MAX: usize = 32;
 /// Transports of one shard.
 pub const TRANSPORTS_PER_SHARD_MAX: usize = 16_384;
 /// Published tracks of one transport.

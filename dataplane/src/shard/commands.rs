@@ -108,6 +108,7 @@ impl Shard {
         };
         transport.security.expect(remote.fingerprint);
         transport.receive_ext_ids = remote.receive_ext_ids;
+        transport.ice.set_remote(&remote.ice);
         self.pump(now, slot, tx);
     }
 

@@ -2,7 +2,7 @@
 
 use millrace_netio::{Datagram, Transmit};
 use millrace_shared::drop::DropReason;
-use millrace_shared::ice::{Tuple, local_part};
+use millrace_shared::ice::{CheckOutcome, Tuple, local_part};
 use millrace_shared::link::{CandidatePair, Event, ExtKind};
 use millrace_shared::time::Timestamp;
 use millrace_shared::wire::class::{DatagramClass, classify};
@@ -37,10 +37,12 @@ impl Shard {
         if class == DatagramClass::Stun {
             return self.receive_stun(now, tuple, datagram.payload, tx);
         }
-        let transport = self
-            .demux
-            .by_tuple(&tuple)
-            .ok_or(DropReason::TupleUnvalidated)?;
+        let Some(transport) = self.demux.by_tuple(&tuple) else {
+            if class != DatagramClass::Dtls {
+                self.check_stray(now, tuple, class, datagram.payload, tx);
+            }
+            return Err(DropReason::TupleUnvalidated);
+        };
         match class {
             DatagramClass::Dtls => self.receive_dtls(now, transport, datagram.payload, tx)?,
             DatagramClass::Rtp => self.receive_rtp(now, transport, datagram.payload, tx)?,
@@ -75,6 +77,9 @@ impl Shard {
         tx: &mut dyn Transmit,
     ) -> Result<(), DropReason> {
         let request = StunView::parse(datagram).map_err(|_| DropReason::StunMalformed)?;
+        if (request.class(), request.method()) == (StunClass::Success, METHOD_BINDING) {
+            return self.receive_answer(now, tuple, &request);
+        }
         if (request.class(), request.method()) != (StunClass::Request, METHOD_BINDING) {
             return Err(DropReason::StunUnexpected);
         }
@@ -100,6 +105,12 @@ impl Shard {
         if let Some(response) = self.scratch.get(..outcome.response_len) {
             send_datagram(&mut transport.train, tuple, response, tx, &mut self.metrics);
         }
+        self.note_check(slot, tuple, outcome);
+        Ok(())
+    }
+
+    /// What an authentic check changed, theirs or ours.
+    pub(super) fn note_check(&mut self, slot: Slot, tuple: Tuple, outcome: CheckOutcome) {
         if outcome.new_tuple || self.demux.by_tuple(&tuple) != Some(slot) {
             self.demux.add_tuple(tuple, slot);
         }
@@ -109,16 +120,18 @@ impl Shard {
         if let Some(ended) = outcome.ended_ufrag {
             self.demux.remove_ufrag(&ended);
         }
-        let transport_id = transport.id;
+        let Some(transport) = self.transports.get_mut(slot) else {
+            return;
+        };
         let heard_again = std::mem::take(&mut transport.disconnected);
         if heard_again || outcome.selected_changed {
+            let transport = transport.id;
             self.emit(Event::PairSelected {
-                transport: transport_id,
+                transport,
                 pair: pair_of(tuple),
             });
         }
         self.arm_transport(slot);
-        Ok(())
     }
 
     fn receive_dtls(

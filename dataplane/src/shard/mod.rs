@@ -14,6 +14,7 @@ mod reports;
 #[cfg(feature = "sim")]
 mod simulation;
 mod snapshot;
+mod strays;
 mod tick;
 mod timeouts;
 pub mod timers;
@@ -43,6 +44,7 @@ use crate::transport::police::{DataBuffered, HalfOpen};
 use crate::transport::{Signal, Transport};
 use crate::uptrack::UpTrack;
 use lanes::{Lanes, ShardSet};
+use strays::Strays;
 use timers::{Armed, Timers};
 
 /// Where a track's packets come from.
@@ -182,6 +184,7 @@ pub struct Shard {
     down_ids: HashMap<DownTrackId, Slot>,
     group_ids: HashMap<GroupId, Slot>,
     half_open: HalfOpen,
+    strays: Strays,
     data_buffered: DataBuffered,
 
     timers: Timers,
@@ -236,6 +239,7 @@ impl Shard {
             down_ids: HashMap::new(),
             group_ids: HashMap::new(),
             half_open: HalfOpen::default(),
+            strays: Strays::default(),
             data_buffered: DataBuffered::default(),
             timers: Timers::default(),
             reports_armed: Armed::default(),

@@ -73,6 +73,7 @@ fn what_leaves_follows_media_to_an_address_that_was_only_checked() {
     send_frames(&mut world, publisher, &mut encoders, true);
     let before = world.peers[peer].tuple;
     world.peers[peer].check_at = Timestamp::NEVER;
+    world.peers[peer].answers = false;
     world.peers[peer].tuple.remote = remote(50);
     let report = |writer: &mut RtcpWriter<'_>| writer.receiver_report(Ssrc(1), &[]).unwrap();
     // Nobody has checked the new address yet.
@@ -100,6 +101,60 @@ fn what_leaves_follows_media_to_an_address_that_was_only_checked() {
     world.inject_on(before, late);
     send_frames(&mut world, publisher, &mut encoders, false);
     assert_eq!(world.stray, stray);
+}
+
+// The peer's own checks may be 6 s away: we ask.
+#[test]
+fn media_from_an_unchecked_address_makes_the_shard_check_it() {
+    let (mut world, publisher, subscribers) = call(1, 1);
+    let peer = subscribers[0];
+    let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
+    send_frames(&mut world, publisher, &mut encoders, true);
+    world.peers[peer].check_at = Timestamp::NEVER;
+    world.peers[peer].tuple.remote = remote(50);
+    let report = |writer: &mut RtcpWriter<'_>| writer.receiver_report(Ssrc(1), &[]).unwrap();
+    for _ in 0..3 {
+        world.send_rtcp(peer, report);
+    }
+    world.settle();
+    assert_eq!(world.peers[peer].checked, 1);
+    let (heard, stray) = (world.peers[peer].heard, world.stray);
+    for _ in 0..5 {
+        send_frames(&mut world, publisher, &mut encoders, false);
+    }
+    assert!(world.peers[peer].heard >= heard + 15);
+    assert_eq!(world.stray, stray);
+    // One that lost its way altogether is asked again.
+    world.peers[peer].answers = false;
+    world.peers[peer].tuple.remote = remote(51);
+    for _ in 0..11 {
+        world.send_rtcp(peer, report);
+        world.run_ms(100);
+    }
+    assert_eq!(world.peers[peer].checked, 4);
+}
+
+#[test]
+fn nobody_is_checked_for_packets_that_are_not_authentic_or_not_new() {
+    let (mut world, _, subscribers) = call(1, 1);
+    let peer = subscribers[0];
+    let report = |writer: &mut RtcpWriter<'_>| writer.receiver_report(Ssrc(1), &[]).unwrap();
+    let captured = world.peers[peer].rtcp_of(report);
+    world.inject(peer, captured.clone());
+    world.settle();
+    let mut forged = world.peers[peer].rtcp_of(report);
+    *forged.last_mut().unwrap() ^= 1;
+    let elsewhere = Tuple {
+        remote: remote(50),
+        ..world.peers[peer].tuple
+    };
+    let stray = world.stray;
+    for packet in [captured, forged] {
+        world.inject_on(elsewhere, packet);
+        world.run_ms(20);
+    }
+    assert_eq!(world.dropped(DropReason::TupleUnvalidated), 2);
+    assert_eq!((world.peers[peer].checked, world.stray), (0, stray));
 }
 
 // A peer that sends data alone has no media that shows its way.

@@ -11,7 +11,10 @@ use crate::drop::DropReason;
 use crate::limits::TUPLES_PER_TRANSPORT_MAX;
 use crate::link::IceCredentials;
 use crate::time::Timestamp;
-use crate::wire::stun::{IntegrityKey, StunView, write_binding_success};
+use crate::wire::stun::{
+    BindingRequest, IceRole, IntegrityKey, StunView, TransactionId, write_binding_request,
+    write_binding_success,
+};
 
 /// RFC 7675 §5.1: consent ends 30 s after the last authenticated check; as the lite side we see the
 /// peer's checks instead of sending our own.
@@ -33,14 +36,17 @@ struct ValidTuple {
     nominated: bool,
 }
 
+/// RFC 8445 §5.1.2.1, a peer-reflexive candidate: what it would be worth to a full agent, were we one.
+const CHECK_PRIORITY: u32 = 110 << 24 | 65_535 << 8 | 255;
+
 /// One side's credentials with the password made ready for HMAC.
 #[derive(Debug)]
-struct LocalCredentials {
+struct Credentials {
     ufrag: String,
     key: IntegrityKey,
 }
 
-impl LocalCredentials {
+impl Credentials {
     fn new(credentials: &IceCredentials) -> Self {
         Self {
             ufrag: credentials.ufrag.clone(),
@@ -67,10 +73,12 @@ pub struct CheckOutcome {
 /// The lite agent of one transport.
 #[derive(Debug)]
 pub struct IceLite {
-    local: LocalCredentials,
+    local: Credentials,
+    /// By the peer's description.
+    remote: Option<Credentials>,
     /// Before an ICE restart; valid until the new ones nominate a pair (RFC 8445 §2.4: media
     /// continues on the old pair meanwhile).
-    previous: Option<LocalCredentials>,
+    previous: Option<Credentials>,
     tuples: ArrayVec<ValidTuple, TUPLES_PER_TRANSPORT_MAX>,
     selected: Option<Tuple>,
     last_check: Option<Timestamp>,
@@ -79,7 +87,8 @@ pub struct IceLite {
 impl IceLite {
     pub fn new(local: &IceCredentials) -> Self {
         Self {
-            local: LocalCredentials::new(local),
+            local: Credentials::new(local),
+            remote: None,
             previous: None,
             tuples: ArrayVec::new(),
             selected: None,
@@ -104,7 +113,7 @@ impl IceLite {
         if self.local.ufrag == local.ufrag {
             return None;
         }
-        let replaced = std::mem::replace(&mut self.local, LocalCredentials::new(local));
+        let replaced = std::mem::replace(&mut self.local, Credentials::new(local));
         self.previous
             .replace(replaced)
             .map(|credentials| credentials.ufrag)
@@ -193,6 +202,46 @@ impl IceLite {
         let mut outcome = CheckOutcome::default();
         self.nominate(tuple, &mut outcome);
         outcome.selected_changed
+    }
+
+    pub fn set_remote(&mut self, remote: &IceCredentials) {
+        self.remote = Some(Credentials::new(remote));
+    }
+
+    /// Writes a check of ours (RFC 8445 §7.2.2); `None` before the peer's description came.
+    ///
+    /// RFC 8445 §2.5 has a lite agent send none. This one deviates for a tuple on which authentic
+    /// media came before any check: the answer validates it up to 6 s before the peer's own checks
+    /// come round. Every full agent answers a check of the pair it uses (§7.3).
+    pub fn write_check(&self, transaction_id: TransactionId, out: &mut [u8]) -> Option<usize> {
+        let remote = self.remote.as_ref()?;
+        let request = BindingRequest {
+            transaction_id,
+            username: &format!("{}:{}", remote.ufrag, self.local.ufrag),
+            priority: CHECK_PRIORITY,
+            role: IceRole::Controlled(0),
+            use_candidate: false,
+        };
+        write_binding_request(out, &request, &remote.key)
+    }
+
+    /// Takes the answer to a check of ours, which came on the tuple that was checked. RFC 8445
+    /// §7.2.5.3.2: the tuple is valid; it is selected too, since media showed that the peer uses it.
+    pub fn receive_answer(
+        &mut self,
+        now: Timestamp,
+        tuple: Tuple,
+        answer: &StunView<'_>,
+    ) -> Result<CheckOutcome, DropReason> {
+        let remote = self.remote.as_ref().ok_or(DropReason::StunUnexpected)?;
+        if !answer.verify_integrity(&remote.key) {
+            return Err(DropReason::StunIntegrity);
+        }
+        self.last_check = Some(now);
+        let mut outcome = CheckOutcome::default();
+        self.note_valid(now, tuple, &mut outcome);
+        self.nominate(tuple, &mut outcome);
+        Ok(outcome)
     }
 
     fn last_check_of(&self, tuple: Option<Tuple>) -> Option<Timestamp> {

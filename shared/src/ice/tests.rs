@@ -100,6 +100,34 @@ fn media_from_a_tuple_with_the_later_check_selects_it() {
 }
 
 #[test]
+fn the_answer_to_our_check_counts_if_the_peer_wrote_it() {
+    let mut agent = agent();
+    receive(&mut agent, 1, 1000, &check(LOCAL, PWD, true)).unwrap();
+    let mut out = [0u8; 256];
+    let id = TransactionId([3; 12]);
+    assert_eq!(agent.write_check(id, &mut out), None, "not described yet");
+    agent.set_remote(&credentials("peer", "the peer's password"));
+    let len = agent.write_check(id, &mut out).unwrap();
+    let request = StunView::parse(&out[..len]).unwrap();
+    assert_eq!(request.username(), Some("peer:0abcdefg"));
+    let answer_by = |password: &str| {
+        let mut out = [0u8; 256];
+        let key = IntegrityKey::new(password.as_bytes());
+        let len = write_binding_success(&mut out, id, tuple(1).local, &key).unwrap();
+        out[..len].to_vec()
+    };
+    let mut receive_answer = |bytes: &[u8]| {
+        let at = Timestamp::from_millis(2);
+        agent.receive_answer(at, tuple(2000), &StunView::parse(bytes).unwrap())
+    };
+    let forged = receive_answer(&answer_by("another password"));
+    assert_eq!(forged, Err(DropReason::StunIntegrity));
+    let outcome = receive_answer(&answer_by("the peer's password")).unwrap();
+    assert!(outcome.new_tuple && outcome.selected_changed);
+    assert_eq!(agent.selected(), Some(tuple(2000)));
+}
+
+#[test]
 fn a_selected_tuple_without_checks_for_10_s_loses_to_one_that_has_them() {
     let mut agent = agent();
     receive(&mut agent, 0, 1000, &check(LOCAL, PWD, true)).unwrap();

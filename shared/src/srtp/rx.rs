@@ -63,6 +63,14 @@ impl SrtpRx {
 
     /// Checks and decrypts an RTP packet in place. After an error its payload may be destroyed.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<Unprotected, DropReason> {
+        let opened = self.open_rtp(packet)?;
+        let index = u64::from(opened.roc) << 16 | u64::from(opened.seq.0);
+        self.rtp_windows.accept(opened.ssrc, index);
+        Ok(opened)
+    }
+
+    /// As [`Self::unprotect_rtp`], without remembering the packet: it may come again.
+    pub fn open_rtp(&self, packet: &mut [u8]) -> Result<Unprotected, DropReason> {
         if packet.len() > DATAGRAM_RECEIVE_LEN_MAX {
             return Err(DropReason::SrtpMalformed);
         }
@@ -84,7 +92,6 @@ impl SrtpRx {
             None => self.open_first(packet, &header)?,
         };
 
-        self.rtp_windows.accept(header.ssrc, index);
         Ok(Unprotected {
             len,
             header_len: header.len,
@@ -131,6 +138,18 @@ impl SrtpRx {
     /// Checks and decrypts a compound RTCP packet in place and returns its plain length. After an
     /// error its content may be destroyed.
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
+        let (len, ssrc, index) = self.open_rtcp_packet(packet)?;
+        self.rtcp_windows.accept(ssrc, u64::from(index));
+        Ok(len)
+    }
+
+    /// As [`Self::unprotect_rtcp`], without remembering the packet.
+    pub fn open_rtcp(&self, packet: &mut [u8]) -> Result<usize, DropReason> {
+        self.open_rtcp_packet(packet).map(|(len, ..)| len)
+    }
+
+    /// Plain length, SSRC and index.
+    fn open_rtcp_packet(&self, packet: &mut [u8]) -> Result<(usize, Ssrc, u32), DropReason> {
         let ssrc = rtcp_ssrc(packet).ok_or(DropReason::SrtpMalformed)?;
         // RFC 3711 §3.4: a clear E flag means an unencrypted packet, which WebRTC never agrees on.
         let index = self
@@ -148,8 +167,7 @@ impl SrtpRx {
             .rtcp
             .open_rtcp(packet, ssrc, index)
             .ok_or(DropReason::SrtpAuthentication)?;
-        self.rtcp_windows.accept(ssrc, u64::from(index));
-        Ok(len)
+        Ok((len, ssrc, index))
     }
 }
 

@@ -5,24 +5,26 @@ import { expect, sleep } from '../lib/call.mjs';
 import { difference, readMetrics } from '../lib/metrics.mjs';
 
 const FPS = 20;
-// A picture of several packets a frame, so that loss has something to hit.
+// A picture of several packets a frame, so that loss has something to hit, and so small that the encoder
+// leaves out no frames when congestion control takes loss for congestion.
 const VIDEO = {
-  width: 640, height: 360, fps: FPS, noisy: true,
+  width: 320, height: 180, fps: FPS, noisy: true,
   videoEncoding: { maxBitrate: 700_000, maxFramerate: FPS }, degradationPreference: 'maintain-framerate',
 };
 
 // `frames`: the least share of the frames sent that must be decoded. `gapMs`: the longest time without
-// one. `concealed`: the largest share of invented audio.
+// one. `concealed`: the largest share of invented audio; `bare`: of Firefox as a subscriber, which takes
+// Opus without redundancy (RFC 2198), so that what is lost stays lost.
 const PROFILES = [
-  { name: '1 % loss', settings: { loss: 0.01 }, frames: 0.9, gapMs: 500, concealed: 0.02 },
-  { name: '5 % loss', settings: { loss: 0.05 }, frames: 0.9, gapMs: 700, concealed: 0.03, quick: true },
-  { name: '10 % loss', settings: { loss: 0.1 }, frames: 0.8, gapMs: 1200, concealed: 0.06 },
+  { name: '1 % loss', settings: { loss: 0.01 }, frames: 0.9, gapMs: 500, concealed: 0.02, bare: 0.03 },
+  { name: '5 % loss', settings: { loss: 0.05 }, frames: 0.9, gapMs: 700, concealed: 0.03, bare: 0.08, quick: true },
+  { name: '10 % loss', settings: { loss: 0.1 }, frames: 0.8, gapMs: 1200, concealed: 0.06, bare: 0.15 },
   // Bursts of 5 datagrams on average, 4 of them lost.
-  { name: 'bursts', settings: { burst: { enter: 0.01, leave: 0.2, loss: 0.8 } }, frames: 0.8, gapMs: 1200, concealed: 0.08 },
+  { name: 'bursts', settings: { burst: { enter: 0.01, leave: 0.2, loss: 0.8 } }, frames: 0.8, gapMs: 1200, concealed: 0.08, bare: 0.12 },
   { name: 'swapped', settings: { delayMs: 10, swap: 0.1, swapMs: 30 }, frames: 0.9, gapMs: 500, concealed: 0.03, lossless: true },
   { name: 'doubled', settings: { double: 0.2 }, frames: 0.9, gapMs: 500, concealed: 0.02, lossless: true },
   { name: 'delay and jitter', settings: { delayMs: 100, jitterMs: 60 }, frames: 0.9, gapMs: 700, concealed: 0.05, lossless: true },
-  { name: 'all of it', settings: { loss: 0.03, delayMs: 40, jitterMs: 30, swap: 0.05, swapMs: 30, double: 0.05 }, frames: 0.8, gapMs: 1200, concealed: 0.08, quick: true },
+  { name: 'all of it', settings: { loss: 0.03, delayMs: 40, jitterMs: 30, swap: 0.05, swapMs: 30, double: 0.05 }, frames: 0.8, gapMs: 1200, concealed: 0.08, bare: 0.1, quick: true },
 ];
 
 async function snapshot({ server, relay, alice, bob }) {
@@ -64,12 +66,13 @@ function report(t, profile, seen) {
     + `, ${JSON.stringify(seen.drops)}`);
 }
 
-function judge(profile, seen, side, seconds) {
+function judge(profile, seen, { browser, side, seconds }) {
   const at = `${profile.name} at the ${side}:`;
   expect(seen.encoded > seconds * FPS * 0.5, `${at} alice encoded ${seen.encoded} frames only`);
   expect(seen.decoded >= profile.frames * seen.encoded, `${at} ${seen.decoded} of ${seen.encoded} frames were decoded`);
   expect(seen.gapMs <= Math.max(profile.gapMs, seen.drawnMs + 300), `${at} no frame for ${seen.gapMs.toFixed(0)} ms`);
-  expect(seen.heard > 0 && seen.concealed <= profile.concealed, `${at} ${(100 * seen.concealed).toFixed(1)} % of the audio was invented`);
+  const concealed = browser === 'firefox' && side === 'subscriber' ? profile.bare ?? profile.concealed : profile.concealed;
+  expect(seen.heard > 0 && seen.concealed <= concealed, `${at} ${(100 * seen.concealed).toFixed(1)} % of the audio was invented`);
   expect(seen.plisSent <= 1 + seconds / 2, `${at} the publisher got ${seen.plisSent} key frame requests`);
   if (profile.lossless) return;
   expect(seen.videoLost > 0, `${at} the relay lost nothing of the picture`);
@@ -96,7 +99,7 @@ async function bad(t, browser, side) {
     const seen = await measure(over, seconds);
     report(t, profile, seen);
     try {
-      judge(profile, seen, side, seconds);
+      judge(profile, seen, { browser, side, seconds });
     } catch (error) {
       failures.push(error.message);
     }

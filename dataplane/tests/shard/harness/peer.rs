@@ -16,9 +16,10 @@ use millrace_shared::wire::rtcp::RtcpWriter;
 use millrace_shared::wire::rtp::RtpView;
 use millrace_shared::wire::stun::{
     BindingRequest, IceRole, IntegrityKey, StunClass, StunView, TransactionId,
-    write_binding_request,
+    write_binding_request, write_binding_success,
 };
 
+use super::credentials;
 use super::media::Plain;
 
 /// libwebrtc checks a pair that it uses this often.
@@ -63,6 +64,10 @@ pub(crate) struct Peer {
     pub(crate) check_at: Timestamp,
     pub(crate) nominates: bool,
     pub(crate) checks_answered: u64,
+    /// Checks of the shard's own, whether it answers them, and what it would say.
+    pub(crate) checked: u64,
+    pub(crate) answers: bool,
+    pub(crate) answer: Option<Vec<u8>>,
     pub(crate) uses_data: bool,
     /// The peer opens the data channels, else the shard does.
     pub(crate) opens_channels: bool,
@@ -105,6 +110,9 @@ impl Peer {
             check_at: Timestamp::NEVER,
             nominates: true,
             checks_answered: 0,
+            checked: 0,
+            answers: true,
+            answer: None,
             uses_data: false,
             opens_channels: false,
             channels: Vec::new(),
@@ -199,9 +207,32 @@ impl Peer {
 
     fn receive_stun(&mut self, datagram: &[u8]) {
         let response = StunView::parse(datagram).unwrap();
+        if response.class() == StunClass::Request {
+            self.answer(&response);
+            return;
+        }
         assert_eq!(response.class(), StunClass::Success);
         assert!(response.verify_integrity(&IntegrityKey::new(self.ice.pwd.as_bytes())));
         self.checks_answered += 1;
+    }
+
+    /// RFC 8445 §7.3, of a full agent.
+    fn answer(&mut self, request: &StunView<'_>) {
+        let key = IntegrityKey::new(credentials("peer").pwd.as_bytes());
+        assert!(request.verify_integrity(&key));
+        assert_eq!(
+            request.username(),
+            Some(format!("peer:{}", self.ice.ufrag).as_str())
+        );
+        self.checked += 1;
+        if !self.answers {
+            return;
+        }
+        let mut out = vec![0; 256];
+        let (id, mapped) = (request.transaction_id(), self.tuple.local);
+        let len = write_binding_success(&mut out, id, mapped, &key).unwrap();
+        out.truncate(len);
+        self.answer = Some(out);
     }
 
     fn receive_secured(&mut self, now: Timestamp, class: DatagramClass, datagram: &[u8]) {
@@ -239,6 +270,7 @@ impl Peer {
 
     /// What is due, and everything there is to send.
     pub(crate) fn poll(&mut self, now: Timestamp, out: &mut Vec<Vec<u8>>) {
+        out.extend(self.answer.take());
         if self.check_at <= now {
             self.check_at = now + CHECK_INTERVAL;
             out.push(self.check(self.nominates));

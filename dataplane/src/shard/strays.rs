@@ -1,0 +1,189 @@
+//! Media from a tuple that nobody has checked: of a peer whose NAT chose another port in the middle of
+//! a call, or of a stranger.
+//!
+//! Browsers notice at their next check, Chromium within 2.5 s, Firefox within 6 s. Nothing is sent to
+//! the new tuple before, and nothing taken from it. An authentic packet makes us check the tuple
+//! ourselves, once; only the peer can answer.
+
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use millrace_netio::Transmit;
+use millrace_shared::drop::DropReason;
+use millrace_shared::ice::Tuple;
+use millrace_shared::limits::{CHECKS_PENDING_MAX, STRAY_OWNERS_TRIED_MAX, STRAYS_PER_SECOND_MAX};
+use millrace_shared::time::Timestamp;
+use millrace_shared::wire::class::DatagramClass;
+use millrace_shared::wire::stun::{StunView, TransactionId};
+
+use super::Shard;
+use super::egress::send_datagram;
+use crate::slots::Slot;
+
+const STRAY_INTERVAL: Duration = Duration::from_millis(1_000 / STRAYS_PER_SECOND_MAX);
+/// RFC 8445 §14.3: the first retransmission of a check; here the next stray packet makes the next check.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+#[derive(Copy, Clone, Debug)]
+struct PendingCheck {
+    transaction_id: TransactionId,
+    tuple: Tuple,
+    slot: Slot,
+    sent_at: Timestamp,
+}
+
+/// Checks of ours that may still be answered.
+#[derive(Debug, Default)]
+pub(super) struct Strays {
+    /// When the next packet is looked at.
+    next_at: Option<Timestamp>,
+    /// Where the next search for an owner begins, so that all behind one address have their turn.
+    cursor: usize,
+    pending: ArrayVec<PendingCheck, CHECKS_PENDING_MAX>,
+}
+
+impl Strays {
+    /// Strangers may send as much as they like: it costs us this many looks.
+    fn admit(&mut self, now: Timestamp) -> bool {
+        if self.next_at.is_some_and(|at| now < at) {
+            return false;
+        }
+        self.next_at = Some(now + STRAY_INTERVAL);
+        true
+    }
+
+    fn is_pending(&self, now: Timestamp, tuple: Tuple) -> bool {
+        self.pending
+            .iter()
+            .any(|check| check.tuple == tuple && now.since(check.sent_at) < CHECK_INTERVAL)
+    }
+
+    fn note(&mut self, check: PendingCheck) {
+        self.pending.retain(|other| other.tuple != check.tuple);
+        if self.pending.is_full() {
+            self.pending.remove(0);
+        }
+        self.pending.push(check);
+    }
+
+    fn take(&mut self, tuple: Tuple, transaction_id: TransactionId) -> Option<Slot> {
+        let index = self
+            .pending
+            .iter()
+            .position(|check| check.tuple == tuple && check.transaction_id == transaction_id)?;
+        Some(self.pending.remove(index).slot)
+    }
+}
+
+impl Shard {
+    /// Checks the tuple if the packet proves to be of a peer that we know at the same address. The
+    /// packet itself is dropped, and may come again from where it should.
+    pub(super) fn check_stray(
+        &mut self,
+        now: Timestamp,
+        tuple: Tuple,
+        class: DatagramClass,
+        packet: &[u8],
+        tx: &mut dyn Transmit,
+    ) {
+        if self.strays.is_pending(now, tuple) || !self.strays.admit(now) {
+            return;
+        }
+        let Some(slot) = self.owner_of_stray(tuple, class, packet) else {
+            return;
+        };
+        let transaction_id = self.transaction_id();
+        let Some(transport) = self.transports.get_mut(slot) else {
+            return;
+        };
+        let written = transport
+            .ice
+            .write_check(transaction_id, self.scratch.as_mut_slice());
+        let Some(check) = written.and_then(|len| self.scratch.get(..len)) else {
+            return;
+        };
+        send_datagram(&mut transport.train, tuple, check, tx, &mut self.metrics);
+        self.strays.note(PendingCheck {
+            transaction_id,
+            tuple,
+            slot,
+            sent_at: now,
+        });
+    }
+
+    /// The transport whose keys open the packet, of those whose peer is at that IP address.
+    fn owner_of_stray(
+        &mut self,
+        tuple: Tuple,
+        class: DatagramClass,
+        packet: &[u8],
+    ) -> Option<Slot> {
+        let mut owners: ArrayVec<Slot, STRAY_OWNERS_TRIED_MAX> = ArrayVec::new();
+        let behind = |selected: Tuple| selected.remote.ip() == tuple.remote.ip();
+        let neighbours = self.transports.iter().filter(|(_, transport)| {
+            !transport.closed && transport.ice.selected().is_some_and(behind)
+        });
+        let from = self.strays.cursor;
+        owners.extend(
+            neighbours
+                .skip(from)
+                .take(STRAY_OWNERS_TRIED_MAX)
+                .map(|(slot, _)| slot),
+        );
+        self.strays.cursor = if owners.is_full() {
+            from + STRAY_OWNERS_TRIED_MAX
+        } else {
+            0
+        };
+        owners
+            .into_iter()
+            .find(|slot| self.opens(*slot, class, packet))
+    }
+
+    fn opens(&mut self, slot: Slot, class: DatagramClass, packet: &[u8]) -> bool {
+        let (Some(transport), Some(copy)) = (
+            self.transports.get_mut(slot),
+            self.scratch.get_mut(..packet.len()),
+        ) else {
+            return false;
+        };
+        copy.copy_from_slice(packet);
+        let Ok(srtp) = transport.security.rx() else {
+            return false;
+        };
+        if class == DatagramClass::Rtp {
+            srtp.open_rtp(copy).is_ok()
+        } else {
+            srtp.open_rtcp(copy).is_ok()
+        }
+    }
+
+    /// RFC 8489 §5: 96 bits. What keeps others from answering is the peer's password.
+    fn transaction_id(&mut self) -> TransactionId {
+        let mut id = [0; 12];
+        let (high, low) = id.split_at_mut(8);
+        high.copy_from_slice(&self.random.next_u64().to_be_bytes());
+        low.copy_from_slice(&self.random.next_u64().to_be_bytes()[..4]);
+        TransactionId(id)
+    }
+
+    pub(super) fn receive_answer(
+        &mut self,
+        now: Timestamp,
+        tuple: Tuple,
+        answer: &StunView<'_>,
+    ) -> Result<(), DropReason> {
+        let slot = self
+            .strays
+            .take(tuple, answer.transaction_id())
+            .ok_or(DropReason::StunUnexpected)?;
+        let transport = self
+            .transports
+            .get_mut(slot)
+            .filter(|transport| !transport.closed)
+            .ok_or(DropReason::StunUnexpected)?;
+        let outcome = transport.ice.receive_answer(now, tuple, answer)?;
+        self.note_check(slot, tuple, outcome);
+        Ok(())
+    }
+}
