@@ -19,7 +19,6 @@ use millrace_shared::wire::stun::{
     write_binding_request, write_binding_success,
 };
 
-use super::credentials;
 use super::media::Plain;
 
 /// libwebrtc checks a pair that it uses this often.
@@ -37,6 +36,9 @@ impl Got {
         RtpView::parse(&self.bytes).unwrap()
     }
 }
+
+/// The peer's side, as its description says it.
+const PWD: &str = "peer-password-of-22-bytes";
 
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -218,7 +220,7 @@ impl Peer {
 
     /// RFC 8445 §7.3, of a full agent.
     fn answer(&mut self, request: &StunView<'_>) {
-        let key = IntegrityKey::new(credentials("peer").pwd.as_bytes());
+        let key = IntegrityKey::new(PWD.as_bytes());
         assert!(request.verify_integrity(&key));
         assert_eq!(
             request.username(),
