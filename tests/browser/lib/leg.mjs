@@ -71,7 +71,7 @@ function wire(leg, mtu) {
   nft(router, `table inet leg {
     chain outage { type filter hook prerouting priority -300; }
     chain to_relay { type nat hook prerouting priority -100; }
-    chain translate { type nat hook postrouting priority 100; oifname "far" masquerade; }
+    chain translate { type nat hook postrouting priority 100; iifname "near" oifname "far" masquerade; }
   }`);
 }
 
