@@ -14,7 +14,7 @@ use millrace_shared::link::{
 use millrace_shared::sim::Path;
 use millrace_shared::time::SeqNo;
 
-use crate::encoder::{AUDIO_PT, Encoder, EncoderConfig};
+use crate::encoder::{AUDIO_PT, Encoder, EncoderConfig, Temporal};
 use crate::ledger::{Copy, CopyOf, Wish};
 use crate::media::{RIDS, copy, up_ext_ids, video};
 use crate::node::FINGERPRINT;
@@ -108,20 +108,26 @@ impl World {
     }
 
     fn join(&mut self, peer: usize) {
-        let mut random = self.random.fork(PART_KEYS + peer as u64);
+        if self.visits.len() <= peer {
+            self.visits.resize(peer + 1, 0);
+        }
+        self.visits[peer] += 1;
+        let part = PART_KEYS + peer as u64 + 1_000 * self.visits[peer];
+        let mut random = self.random.fork(part);
         let (theirs, ours) = keys(&mut random);
         let shard = peer % self.node.shards();
         let ice = IceCredentials {
             ufrag: format!("{shard}-{peer}"),
             pwd: format!("password-of-peer-{peer:04}"),
         };
-        let transport = Self::transport(peer);
+        let transport = self.transport(peer);
         let (up, down) = self.paths[peer];
         let paths = self.random.fork(PART_PATHS + peer as u64);
         let member = Member {
             peer: Peer::new(address(peer, 0), ice.clone(), &theirs),
             shard,
             opener: Opener::new(&ours),
+            keys: Some((ours, theirs)),
             up: Path::new(up, paths.fork(0)),
             down: Path::new(down, paths.fork(1)),
             valid: BTreeSet::new(),
@@ -147,11 +153,18 @@ impl World {
             open_data_channels: false,
         };
         self.command(peer, Command::AddTransport(Box::new(add)));
-        let now = self.now();
-        // The transport must be there before it can be given keys.
-        if let Some(ticked) = self.node.tick_now(shard, now) {
-            self.observe(shard, ticked);
-        }
+    }
+
+    /// A check reached the shard: keys follow, once.
+    pub(crate) fn connect(&mut self, peer: usize) {
+        let transport = self.transport(peer);
+        let Some(member) = self.member(peer) else {
+            return;
+        };
+        let (shard, ice) = (member.shard, member.peer.ice.clone());
+        let Some((ours, theirs)) = member.keys.take() else {
+            return;
+        };
         self.node.key_transport(shard, transport, &ours, &theirs);
         let remote = SetRemote {
             transport,
@@ -167,7 +180,7 @@ impl World {
             return;
         };
         member.present = false;
-        let transport = Self::transport(peer);
+        let transport = self.transport(peer);
         self.command(peer, Command::RemoveTransport { transport });
         self.effect(peer, Effect::Left(peer));
     }
@@ -178,7 +191,7 @@ impl World {
             MediaKind::Audio => audio(track),
             MediaKind::Video => video(TrackId(track.into()), mid(track), publishing.layers),
         };
-        let transport = Self::transport(peer);
+        let transport = self.transport(peer);
         self.command(
             peer,
             Command::SetUpTrack {
@@ -196,7 +209,11 @@ impl World {
                 ssrc: Ssrc(100_000 + 100 * u32::from(track) + u32::from(spatial)),
                 mid: mid(track),
                 rid: (publishing.layers > 1).then(|| RIDS[usize::from(spatial)]),
-                temporal_layers: publishing.temporal_layers,
+                temporal: match (publishing.temporal_layers, publishing.layers) {
+                    (false, _) => Temporal::None,
+                    (true, 2) => Temporal::Chained,
+                    (true, _) => Temporal::Three,
+                },
                 long_picture_id: publishing.long_picture_id,
                 // Low, and close to the wrap now and then (RFC 3711 §3.3.1 wants it below 2^15).
                 seq: SeqNo((random.next_u64() & 0x7fff) as u16),
@@ -241,7 +258,7 @@ impl World {
             let publications = &mut member.peer.publications;
             publications.retain(|it| it.encoders[0].config.track != track);
         }
-        let transport = Self::transport(peer);
+        let transport = self.transport(peer);
         let track = TrackId(track.into());
         self.command(peer, Command::RemoveUpTrack { transport, track });
     }
@@ -288,7 +305,7 @@ impl World {
             let receiver = Receiver::new(copy_of.down, copy_of.kind, ssrc, rtx_ssrc);
             member.peer.receivers.push(receiver);
         }
-        let transport = Self::transport(subscribing.peer);
+        let transport = self.transport(subscribing.peer);
         let config = Box::new(config);
         self.command(
             subscribing.peer,
@@ -301,7 +318,7 @@ impl World {
             return;
         };
         let (peer, down) = (found.peer, found.down);
-        let transport = Self::transport(peer);
+        let transport = self.transport(peer);
         self.command(peer, Command::RemoveDownTrack { transport, down });
         self.effect(peer, Effect::Removed(copy));
     }
@@ -325,7 +342,7 @@ impl World {
         self.command(
             peer,
             Command::SetDownTrackLayer {
-                transport: Self::transport(peer),
+                transport: self.transport(peer),
                 down,
                 max_layer,
                 paused,
@@ -350,7 +367,7 @@ impl World {
         self.command(
             peer,
             Command::MuteUpTrack {
-                transport: Self::transport(peer),
+                transport: self.transport(peer),
                 track: track_id,
                 muted,
             },

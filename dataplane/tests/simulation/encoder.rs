@@ -40,6 +40,17 @@ pub(crate) struct Plain {
     pub(crate) transport_cc: u16,
 }
 
+/// Which frames need which.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Temporal {
+    None,
+    /// The pattern 0 2 1 2, in which the second 2 needs the 1.
+    Three,
+    /// The pattern 0 1, in which most of 1 need the 1 before: a subscriber can go up only at the
+    /// others, which have the layer sync bit.
+    Chained,
+}
+
 /// What an encoding produces.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct EncoderConfig {
@@ -49,7 +60,7 @@ pub(crate) struct EncoderConfig {
     pub(crate) ssrc: Ssrc,
     pub(crate) mid: &'static str,
     pub(crate) rid: Option<&'static str>,
-    pub(crate) temporal_layers: bool,
+    pub(crate) temporal: Temporal,
     pub(crate) long_picture_id: bool,
     pub(crate) seq: SeqNo,
     /// Packets of a frame are at most these; key frames have four times as many.
@@ -191,23 +202,24 @@ impl Encoder {
         packets
     }
 
-    /// Temporal layer, what the frame needs, and the layer sync bit: the pattern 0 2 1 2, in which
-    /// the second 2 needs the 1.
+    /// Temporal layer, what the frame needs, and the layer sync bit.
     fn place(&mut self, key: bool) -> (u8, u32, bool) {
         if key {
             self.position = 1;
+            self.newest = [self.frame; 3];
             return (0, self.frame, true);
         }
-        if !self.config.temporal_layers {
-            return (0, self.newest[0], false);
-        }
-        let position = self.position % 4;
-        self.position = position + 1;
-        match position {
-            0 => (0, self.newest[0], false),
-            1 => (2, self.newest[0], true),
-            2 => (1, self.newest[0], true),
-            _ => (2, self.newest[1], false),
+        let position = self.position;
+        self.position = (position + 1) % 16;
+        match (self.config.temporal, position % 4) {
+            (Temporal::None, _) => (0, self.newest[0], false),
+            (Temporal::Three, 0) => (0, self.newest[0], false),
+            (Temporal::Three, 1) => (2, self.newest[0], true),
+            (Temporal::Three, 2) => (1, self.newest[0], true),
+            (Temporal::Three, _) => (2, self.newest[1], false),
+            (Temporal::Chained, 0 | 2) => (0, self.newest[0], false),
+            (Temporal::Chained, _) if position == 1 => (1, self.newest[0], true),
+            (Temporal::Chained, _) => (1, self.newest[1], false),
         }
     }
 

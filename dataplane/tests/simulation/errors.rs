@@ -9,7 +9,7 @@ use crate::world::World;
 const SEEDS: [u64; 10] = [2, 41, 11, 5, 7, 9, 13, 19, 22, 40];
 
 /// Each error, and the rule that it breaks first of all.
-const ERRORS: [(Fault, Oracle); 20] = [
+const ERRORS: [(Fault, Oracle); 22] = [
     (Fault::RepeatNumber, Oracle::Sequence),
     (Fault::SkipNumber, Oracle::Sequence),
     (Fault::WrongOriginal, Oracle::Retransmission),
@@ -24,8 +24,10 @@ const ERRORS: [(Fault, Oracle); 20] = [
     (Fault::ReportCount, Oracle::Report),
     (Fault::ReportTime, Oracle::Report),
     (Fault::FeedbackAhead, Oracle::Feedback),
+    (Fault::TooLong, Oracle::Length),
     (Fault::RepeatTransportCc, Oracle::Feedback),
     (Fault::DropReports, Oracle::Report),
+    (Fault::DropRetransmissions, Oracle::Repair),
     (Fault::DropNacks, Oracle::Repair),
     (Fault::Leak, Oracle::Memory),
     (Fault::Freeze, Oracle::Gap),

@@ -85,7 +85,8 @@ pub(crate) struct Copy {
     packets: u32,
     bytes: u32,
     pub(crate) reported_at: Timestamp,
-    pub(crate) retransmitted: u32,
+    /// Original numbers of what was sent again.
+    pub(crate) again: BTreeSet<u64>,
 }
 
 /// What a copy is, before anything was sent.
@@ -123,7 +124,7 @@ impl Copy {
             packets: 0,
             bytes: 0,
             reported_at: Timestamp::ZERO,
-            retransmitted: 0,
+            again: BTreeSet::new(),
         }
     }
 
@@ -229,7 +230,6 @@ impl Copy {
         excuses: Excuses,
         mut blame: impl FnMut(Oracle, &str),
     ) {
-        self.retransmitted += 1;
         let ext = self
             .rtx_last
             .map_or(ExtSeq::first(rtx_seq), |last| last.extend(rtx_seq));
@@ -240,6 +240,7 @@ impl Copy {
             }
         }
         self.rtx_last = Some(ext);
+        self.again.insert(self.extend(seq).0);
         let original = self.sent.get(&self.extend(seq).0);
         match original {
             Some(sent) => {

@@ -60,6 +60,8 @@ pub(crate) struct Peer {
     transactions: u64,
     check_at: Timestamp,
     answered: bool,
+    /// A check was answered once: nothing else is sent before.
+    connected: bool,
     report_at: Timestamp,
     poll_at: Timestamp,
     pub(crate) transport_cc: u16,
@@ -104,6 +106,7 @@ impl Peer {
             transactions: 0,
             check_at: Timestamp::ZERO,
             answered: false,
+            connected: false,
             report_at: Timestamp::ZERO,
             poll_at: Timestamp::ZERO,
             transport_cc: 0,
@@ -125,6 +128,9 @@ impl Peer {
     }
 
     pub(crate) fn next_timeout(&self) -> Timestamp {
+        if !self.connected {
+            return self.check_at;
+        }
         let frames = self.publications.iter().map(|it| it.next_at).min();
         self.check_at
             .min(self.report_at)
@@ -142,6 +148,9 @@ impl Peer {
             };
             self.check_at = now + interval;
             out.push(Sent::Check(self.check()));
+        }
+        if !self.connected {
+            return;
         }
         let number = &mut self.transport_cc;
         for publication in &mut self.publications {
@@ -258,6 +267,7 @@ impl Peer {
 
     pub(crate) fn receive_check_answer(&mut self) {
         self.answered = true;
+        self.connected = true;
     }
 
     pub(crate) fn note_arrival(&mut self, now: Timestamp, transport_cc: Option<SeqNo>, len: usize) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use millrace_dataplane::shard::lanes::LaneLimits;
+use millrace_shared::limits::DATAGRAM_SEND_LEN_MAX;
 use millrace_shared::link::{Layer, MediaKind};
 use millrace_shared::sim::{Burst, PathConfig, Prng};
 use millrace_shared::time::Timestamp;
@@ -90,6 +91,8 @@ pub(crate) enum Weather {
 pub(crate) fn path(random: &mut Prng, weather: Weather) -> PathConfig {
     let fair = PathConfig {
         delay: ms(random.within(1..=60)),
+        // MTU 1280.
+        payload_len_max: DATAGRAM_SEND_LEN_MAX,
         ..PathConfig::default()
     };
     if weather == Weather::Fair {
@@ -160,6 +163,8 @@ struct Draft {
     actions: Vec<(Timestamp, Action)>,
     publishings: Vec<Publishing>,
     subscribings: Vec<Subscribing>,
+    /// When each peer joins.
+    joined: Vec<Timestamp>,
 }
 
 impl Draft {
@@ -185,7 +190,13 @@ impl Draft {
             };
             self.add(START, Action::Network(peer, up, down));
             self.add(at(CALM_AT), Action::Network(peer, calm(up), calm(down)));
-            let join_at = at(ms(self.random.below(400)));
+            let early_at = at(ms(self.random.below(400)));
+            let join_at = if peer > 0 && random.one_in(5) {
+                at(ms(random.within(1_500..=3_500)))
+            } else {
+                early_at
+            };
+            self.joined.push(join_at);
             self.add(join_at, Action::Join(peer));
         }
     }
@@ -205,7 +216,8 @@ impl Draft {
             key_interval: self.key_interval,
         };
         self.publishings.push(video);
-        let video_at = at(ms(450 + self.random.below(800)));
+        let joined = self.joined[peer] + ms(30);
+        let video_at = at(ms(450 + self.random.below(800))).max(joined);
         self.add(video_at, Action::Publish(video));
         if self.random.one_in(2) {
             let audio = Publishing {
@@ -216,7 +228,7 @@ impl Draft {
                 ..video
             };
             self.publishings.push(audio);
-            let audio_at = at(ms(450 + self.random.below(800)));
+            let audio_at = at(ms(450 + self.random.below(800))).max(joined);
             self.add(audio_at, Action::Publish(audio));
         }
     }
@@ -239,6 +251,7 @@ impl Draft {
             } else {
                 self.sometime(600)
             };
+            let subscribe_at = subscribe_at.max(self.joined[peer] + ms(20));
             self.add(subscribe_at, Action::Subscribe(subscribing));
         }
     }
@@ -311,7 +324,28 @@ impl Draft {
         self.add(at(CALM_AT), Action::Lanes(LaneLimits::default()));
     }
 
-    /// Some leave; the last joins anew as another peer.
+    /// With another transport, from the same address, perhaps.
+    fn come_back(&mut self, peer: usize, left_at: Timestamp) {
+        let mut random = self.random.fork(2_000);
+        let published = self.publishings.iter().any(|it| it.peer == peer);
+        if published || left_at < self.joined[peer] || random.one_in(3) {
+            return;
+        }
+        let join_at = left_at + ms(random.within(1..=900));
+        self.add(join_at, Action::Join(peer));
+        for publishing in self.publishings.clone() {
+            let subscribing = Subscribing {
+                peer,
+                track: publishing.track,
+                kind: publishing.kind,
+                max_layer: layer(&mut random),
+            };
+            let subscribe_at = join_at + ms(random.within(1..=300));
+            self.add(subscribe_at, Action::Subscribe(subscribing));
+        }
+    }
+
+    /// Some leave.
     fn come_and_go(&mut self, peers: usize) {
         if self.random.one_in(3) && self.subscribings.len() > 1 {
             let copy = self.random.below(self.subscribings.len() as u64) as usize;
@@ -321,6 +355,7 @@ impl Draft {
         if self.random.one_in(4) && peers > 2 {
             let when = self.sometime(2_500);
             self.add(when, Action::Leave(peers - 1));
+            self.come_back(peers - 1, when);
         }
         if self.random.one_in(8) {
             let (when, track) = (self.sometime(3_000), self.publishings[0].track);
@@ -344,6 +379,7 @@ impl Plan {
             actions: Vec::new(),
             publishings: Vec::new(),
             subscribings: Vec::new(),
+            joined: Vec::new(),
         };
         draft.peers(peers);
         for peer in 0..publishers {

@@ -58,6 +58,8 @@ pub(crate) struct Receiver {
     expected_before: u64,
     last_sr: Option<(NtpTime, Timestamp)>,
     pub(crate) given_up: u64,
+    /// Outgoing numbers that were asked for again, and when first.
+    pub(crate) asked: BTreeMap<u64, Timestamp>,
 }
 
 impl Receiver {
@@ -81,6 +83,7 @@ impl Receiver {
             expected_before: 0,
             last_sr: None,
             given_up: 0,
+            asked: BTreeMap::new(),
         }
     }
 
@@ -242,6 +245,7 @@ impl Receiver {
                     missing.tries += 1;
                     missing.asked_at = now;
                     asked.push(ExtSeq(*seq).seq());
+                    self.asked.entry(*seq).or_insert(now);
                 }
             }
         }

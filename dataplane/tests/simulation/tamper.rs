@@ -3,6 +3,7 @@
 
 use millrace_dataplane::shard::Sizes;
 use millrace_shared::ids::Ssrc;
+use millrace_shared::limits::DATAGRAM_SEND_LEN_MAX;
 use millrace_shared::link::ExtKind;
 use millrace_shared::time::{SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::{RtcpCompound, RtcpPacket, RtcpWriter, SenderInfo};
@@ -43,10 +44,14 @@ pub(crate) enum Fault {
     ReportTime,
     /// Feedback tells of packets that did not arrive.
     FeedbackAhead,
+    /// A packet is filled up with padding.
+    TooLong,
     /// A transport-wide number is used twice.
     RepeatTransportCc,
     /// Sender reports end.
     DropReports,
+    /// Nothing is sent again.
+    DropRetransmissions,
     /// Publishers are not asked for what was lost.
     DropNacks,
     /// The store grows by what passes.
@@ -123,6 +128,10 @@ impl Tamper {
         } else {
             self.change_rtcp(&mut plain)
         };
+        if self.fault == Fault::TooLong && rtp && self.nth(100) {
+            let len = plain.len();
+            plain.resize(len + DATAGRAM_SEND_LEN_MAX, 0);
+        }
         let mut out = Vec::new();
         if self.fault == Fault::WrongPeer && rtp && self.nth(100) {
             let (peer, plain) = (usize::from(peer == 0), plain.clone());
@@ -190,6 +199,7 @@ impl Tamper {
                 }
             }
             Fault::PayloadByte if self.nth(100) => plain[len - 1] ^= 1,
+            Fault::DropRetransmissions => return pt != DOWN_RTX_PT,
             Fault::DropFrames if pt == DOWN_PT => return !self.nth(50),
             // The lowest bit behind the descriptor is 0 in the first packet of a key frame.
             Fault::DropKeyStart if pt == DOWN_PT => {

@@ -2,6 +2,7 @@
 //! its way.
 
 use millrace_shared::ice::Tuple;
+use millrace_shared::limits::DATAGRAM_SEND_LEN_MAX;
 use millrace_shared::link::ExtKind;
 use millrace_shared::time::{NtpTime, SeqNo, Timestamp};
 use millrace_shared::wire::class::{DatagramClass, classify};
@@ -31,6 +32,7 @@ impl World {
         match mark {
             Mark::Check => {
                 member.valid.insert(tuple.remote);
+                self.connect(peer);
             }
             Mark::Report => {}
             Mark::Media {
@@ -118,6 +120,11 @@ impl World {
 
     fn inspect(&mut self, peer: usize, written: &Written, plain: Vec<u8>, rtp: bool) {
         self.capture(written.tuple.local, written.tuple.remote, &plain);
+        let len = written.bytes.len().max(plain.len());
+        if len > DATAGRAM_SEND_LEN_MAX {
+            let text = format!("{len} bytes to peer {peer}");
+            self.verdict.blame(self.now(), Oracle::Length, text);
+        }
         if rtp {
             self.inspect_rtp(peer, written, &plain);
         } else {

@@ -13,6 +13,8 @@ pub(crate) enum Oracle {
     Stranger,
     /// Every payload is as the publisher wrote it, under the negotiated payload type.
     Content,
+    /// Nothing is longer than the smallest MTU lets through.
+    Length,
     /// Outgoing numbers have holes only where packets were lost on the way to the shard.
     Sequence,
     /// What is sent again is what was sent.
@@ -29,7 +31,8 @@ pub(crate) enum Oracle {
     Report,
     /// Transport-wide feedback agrees with what arrived, and transport-wide numbers count by one.
     Feedback,
-    /// What was lost on the way to the shard was asked for again.
+    /// What was lost on the way to the shard was asked for again, and what was lost behind it sent
+    /// again.
     Repair,
     /// The shard holds what it was told to, and no more than its limits.
     Memory,

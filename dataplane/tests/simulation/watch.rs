@@ -26,6 +26,8 @@ const REPORTED_WITHIN: Duration = Duration::from_millis(1_500);
 /// the last ones of a track, those of a publisher that left.
 const LOSSES_JUDGED_MIN: u64 = 10;
 const UNREPAIRED_PERCENT_MAX: u64 = 20;
+/// Requests are lost too, and what is sent again is limited to half of what is sent.
+const UNANSWERED_PERCENT_MAX: u64 = 50;
 /// Timers of one owner that are stale or count. An owner that asks for earlier times again and
 /// again leaves one stale entry each, all due within its longest interval.
 const TIMERS_PER_OWNER_MAX: usize = 64;
@@ -227,6 +229,33 @@ impl World {
         }
     }
 
+    /// Of what subscribers asked for again, most was sent again, where it had been sent at all.
+    pub(crate) fn judge_retransmission(&mut self) {
+        let at = START + END_AT;
+        for copy in &self.ledger.copies {
+            let Some(member) = self.members[copy.peer].as_ref().filter(|it| !it.was_dark) else {
+                continue;
+            };
+            let mut receivers = member.peer.receivers.iter();
+            let Some(receiver) = receivers.find(|it| it.down == copy.down) else {
+                continue;
+            };
+            // What came to the shard later filled its hole by itself.
+            let asked = receiver.asked.iter().filter(|(seq, at)| {
+                let sent = copy.sent.get(seq);
+                sent.is_some_and(|sent| sent.at < **at)
+            });
+            let (asked, unanswered) = asked.fold((0, 0), |(asked, unanswered), (seq, _)| {
+                (asked + 1, unanswered + u64::from(!copy.again.contains(seq)))
+            });
+            if asked >= LOSSES_JUDGED_MIN && unanswered * 100 > asked * UNANSWERED_PERCENT_MAX {
+                let down = copy.down;
+                let text = format!("copy {down}: {unanswered} of {asked} packets not sent again");
+                self.verdict.blame(at, Oracle::Repair, text);
+            }
+        }
+    }
+
     /// Everybody leaves: nothing may stay.
     pub(crate) fn take_down(&mut self) {
         let now = self.now();
@@ -234,7 +263,7 @@ impl World {
             let Some(member) = &self.members[peer] else {
                 continue;
             };
-            let transport = Self::transport(peer);
+            let transport = self.transport(peer);
             self.node
                 .command(member.shard, Command::RemoveTransport { transport });
         }

@@ -9,6 +9,7 @@ use millrace_shared::ice::Tuple;
 use millrace_shared::ids::TransportId;
 use millrace_shared::link::{Event, ShardMetrics};
 use millrace_shared::sim::{Agenda, Fate, Path, PathConfig, PcapWriter, Prng};
+use millrace_shared::srtp::MasterKey;
 use millrace_shared::time::{SeqNo, Timestamp};
 use ring::digest;
 
@@ -69,6 +70,8 @@ pub(crate) struct Member {
     pub(crate) peer: Peer,
     pub(crate) shard: usize,
     pub(crate) opener: Opener,
+    /// The shard's and the peer's, until the first check reached the shard: a handshake follows it.
+    pub(crate) keys: Option<(MasterKey, MasterKey)>,
     pub(crate) up: Path,
     pub(crate) down: Path,
     /// Addresses from which a check reached the shard.
@@ -117,6 +120,8 @@ pub(crate) struct World {
     /// In the order of the plan's numbers; a peer that has not joined is none yet.
     pub(crate) members: Vec<Option<Member>>,
     pub(crate) paths: Vec<(PathConfig, PathConfig)>,
+    /// How often each peer has joined.
+    pub(crate) visits: Vec<u64>,
     pub(crate) tracks: Vec<Track>,
     pub(crate) effects: Vec<(usize, Effect)>,
     pub(crate) ledger: Ledger,
@@ -160,6 +165,7 @@ impl World {
             random,
             members: Vec::new(),
             paths: Vec::new(),
+            visits: Vec::new(),
             tracks: Vec::new(),
             effects: Vec::new(),
             ledger: Ledger::default(),
@@ -220,6 +226,7 @@ impl World {
     fn finish(mut self) -> Outcome {
         self.judge_recovery();
         self.judge_repair();
+        self.judge_retransmission();
         crate::judge::judge(&self.ledger, self.stepped, &mut self.verdict);
         let metrics = self.node.metrics();
         self.take_down();
@@ -441,7 +448,9 @@ impl World {
         self.members.get_mut(peer)?.as_mut()
     }
 
-    pub(crate) fn transport(peer: usize) -> TransportId {
-        TransportId(100 + peer as u64)
+    /// Of the peer's last visit: the control plane never uses a number twice.
+    pub(crate) fn transport(&self, peer: usize) -> TransportId {
+        let visits = self.visits.get(peer).copied().unwrap_or(0);
+        TransportId(1_000 * visits + peer as u64)
     }
 }
