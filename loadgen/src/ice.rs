@@ -63,6 +63,8 @@ pub struct IceAgent {
     controlling: bool,
     tie_breaker: u64,
     checks: Vec<Check>,
+    /// Nominated by the server before we knew of our role.
+    early_nomination: Option<SocketAddr>,
     transactions: u32,
     began: Timestamp,
     selected: Option<SocketAddr>,
@@ -80,6 +82,7 @@ impl IceAgent {
             controlling: true,
             tie_breaker,
             checks: Vec::new(),
+            early_nomination: None,
             transactions: 0,
             began: Timestamp::NEVER,
             selected: None,
@@ -97,9 +100,14 @@ impl IceAgent {
     }
 
     /// Credentials of the server's description. Checks begin.
-    pub fn set_remote(&mut self, now: Timestamp, remote: &IceCredentials, controlling: bool) {
+    pub fn set_remote(
+        &mut self,
+        now: Timestamp,
+        remote: &IceCredentials,
+        controlling: bool,
+    ) -> Option<IceEvent> {
         if self.remote.is_some() {
-            return;
+            return None;
         }
         self.remote = Some(Remote {
             username: format!("{}:{}", remote.ufrag, self.local_ufrag),
@@ -110,6 +118,8 @@ impl IceAgent {
         for check in &mut self.checks {
             check.next_at = now;
         }
+        let early = self.early_nomination.take().filter(|_| !controlling);
+        early.and_then(|remote| self.select(now, remote))
     }
 
     pub fn add_candidate(&mut self, now: Timestamp, remote: SocketAddr) {
@@ -236,6 +246,11 @@ impl IceAgent {
         }
         // RFC 8445 §7.3.1.3: a check from an address we did not know adds it.
         self.add_candidate(now, from);
+        if self.remote.is_none() && view.use_candidate() {
+            // The server was faster than its description on its way through our threads, and will
+            // not nominate again.
+            self.early_nomination = Some(from);
+        }
         if self.controlling || !view.use_candidate() {
             return Ok(None);
         }
@@ -393,6 +408,26 @@ mod tests {
             Err(DropReason::StunIntegrity)
         );
         assert_eq!(agent.selected(), None);
+    }
+
+    #[test]
+    fn a_nomination_before_the_description_counts() {
+        let mut agent = IceAgent::new(&credentials(CLIENT), 7);
+        let key = IntegrityKey::new(credentials(CLIENT).pwd.as_bytes());
+        let binding = BindingRequest {
+            transaction_id: TransactionId([1; 12]),
+            username: "aaaa:bbbb",
+            priority: 1,
+            role: IceRole::Controlling(1),
+            use_candidate: true,
+        };
+        let mut request = [0; 200];
+        let len = write_binding_request(&mut request, &binding, &key).unwrap();
+        let now = Timestamp::ZERO;
+        let event = agent.receive(now, addr(9), &request[..len], &mut Vec::new());
+        assert_eq!(event, Ok(None));
+        let event = agent.set_remote(now, &credentials(SERVER), false);
+        assert_eq!(event, Some(IceEvent::Selected(addr(9))));
     }
 
     #[test]

@@ -105,7 +105,18 @@ impl Transport {
         }
         // RFC 8445 §6.1.1: the offerer controls, unless the other side is lite.
         let controlling = offered || description.ice_lite;
-        self.ice.set_remote(now, &description.ice, controlling);
+        let event = self.ice.set_remote(now, &description.ice, controlling);
+        if matches!(event, Some(IceEvent::Selected(_))) {
+            self.begin_handshake(now);
+            // The first flight leaves with the next timeout, at once.
+            self.dtls_timeout = now;
+        }
+    }
+
+    fn begin_handshake(&mut self, now: Timestamp) {
+        if !self.dtls_server {
+            self.dtls = Some(Dtls::new_client(&self.identity, &self.epoch, now));
+        }
     }
 
     pub fn add_candidate(&mut self, now: Timestamp, remote: SocketAddr) {
@@ -170,9 +181,7 @@ impl Transport {
     ) -> Result<Option<TransportEvent>, DropReason> {
         match self.ice.receive(now, from, datagram, out)? {
             Some(IceEvent::Selected(_)) => {
-                if !self.dtls_server {
-                    self.dtls = Some(Dtls::new_client(&self.identity, &self.epoch, now));
-                }
+                self.begin_handshake(now);
                 Ok(self.pump(now, buffer, out))
             }
             Some(IceEvent::Failed) | None => Ok(None),

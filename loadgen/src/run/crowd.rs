@@ -106,6 +106,8 @@ pub(super) struct Crowd {
     clients: u32,
     subscribers: u32,
     tracks: u32,
+    /// Tells the names of this run from those of others.
+    run: u16,
 }
 
 impl Crowd {
@@ -130,6 +132,7 @@ impl Crowd {
             clients: 0,
             subscribers: 0,
             tracks: 0,
+            run: rand::random(),
         }
     }
 
@@ -236,9 +239,11 @@ impl Crowd {
             self.subscribers += 1;
             self.sampling.includes(self.subscribers - 1)
         };
+        // Servers remember rooms and identities for a while, and what went wrong with them.
+        let run = self.run;
         ClientSpec {
-            room: participant.room.clone(),
-            identity: participant.identity.clone(),
+            room: format!("{}-{run:04x}", participant.room),
+            identity: format!("{}-{run:04x}", participant.identity),
             tracks,
             subscribe: participant.subscribe,
             layout: participant.layout,
