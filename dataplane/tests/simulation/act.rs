@@ -155,7 +155,7 @@ impl World {
         self.command(peer, Command::AddTransport(Box::new(add)));
     }
 
-    /// A check reached the shard: keys follow, once.
+    /// The shard answered a check: keys follow, once.
     pub(crate) fn connect(&mut self, peer: usize) {
         let transport = self.transport(peer);
         let Some(member) = self.member(peer) else {

@@ -254,7 +254,15 @@ impl Bench<'_> {
         } else {
             LATE_PACKETS_MAX
         };
-        accepted.late && (content.seq + reach <= newest || paused || starts_run || run_over)
+        // Nothing but padding, or a mute, followed its frame yet: a switch counts on from before it.
+        let mut later = arrivals.packets.range(content.seq + 1..);
+        let silence = later.all(|(seq, it)| {
+            it.at >= accepted.at
+                || it.content.frame == content.frame
+                || arrivals.silent.contains(seq)
+        });
+        let closed = paused || starts_run || run_over || silence;
+        accepted.late && (content.seq + reach <= newest || closed)
     }
 
     /// A frame that went whole went with what it needs, unless that was lost before the shard.

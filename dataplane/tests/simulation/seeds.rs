@@ -15,9 +15,9 @@ use crate::tamper::{Fault, Tamper};
 use crate::world::{Outcome, World};
 
 /// Seeds that found an error once, and some others.
-const COMMITTED: [u64; 27] = [
+const COMMITTED: [u64; 30] = [
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 19, 20, 22, 23, 24, 38, 39, 40, 41, 235,
-    308, 422,
+    308, 422, 3007, 3031, 3114,
 ];
 
 const SHOWN_MAX: usize = 20;

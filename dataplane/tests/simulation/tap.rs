@@ -32,7 +32,6 @@ impl World {
         match mark {
             Mark::Check => {
                 member.valid.insert(tuple.remote);
-                self.connect(peer);
             }
             Mark::Report => {}
             Mark::Media {
@@ -97,6 +96,7 @@ impl World {
                 self.verdict.blame(self.now(), Oracle::Authenticity, text);
             }
         }
+        self.connect(peer);
         self.pass_on(peer, written, &Delivery::CheckAnswer);
     }
 

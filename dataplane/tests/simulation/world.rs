@@ -70,7 +70,7 @@ pub(crate) struct Member {
     pub(crate) peer: Peer,
     pub(crate) shard: usize,
     pub(crate) opener: Opener,
-    /// The shard's and the peer's, until the first check reached the shard: a handshake follows it.
+    /// The shard's and the peer's, until the shard answered a check: a handshake follows it.
     pub(crate) keys: Option<(MasterKey, MasterKey)>,
     pub(crate) up: Path,
     pub(crate) down: Path,
