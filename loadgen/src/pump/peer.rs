@@ -35,6 +35,8 @@ pub(super) struct Peer {
     /// When its timer fires.
     pub(super) armed: Timestamp,
     transport: Transport,
+    /// Its timeout, kept here: most packets are media and do not change it.
+    transport_due: Timestamp,
     way: Way,
     inbound: Option<Link>,
     sampled: bool,
@@ -118,6 +120,7 @@ impl Peer {
             id: new.id,
             armed: Timestamp::NEVER,
             transport: Transport::new(&new.ice, identity, epoch, new.seed),
+            transport_due: Timestamp::NEVER,
             way: Way {
                 local: new.local,
                 hint: TrainHint::default(),
@@ -136,6 +139,7 @@ impl Peer {
 
     pub(super) fn set_remote(&mut self, now: Timestamp, description: &Description, offered: bool) {
         self.transport.set_remote(now, description, offered);
+        self.transport_due = self.transport.next_timeout();
         for candidate in &description.candidates {
             self.add_candidate(now, candidate.addr);
         }
@@ -148,6 +152,7 @@ impl Peer {
         // A socket of one family cannot send to the other.
         if addr.is_ipv4() == self.way.local.is_ipv4() {
             self.transport.add_candidate(now, addr);
+            self.transport_due = self.transport.next_timeout();
         }
     }
 
@@ -168,8 +173,7 @@ impl Peer {
             .publisher
             .as_ref()
             .map_or(Timestamp::NEVER, Publisher::next_timeout);
-        self.transport
-            .next_timeout()
+        self.transport_due
             .min(self.receiver.next_timeout())
             .min(publisher)
             .min(held(self.inbound.as_ref()))
@@ -187,7 +191,7 @@ impl Peer {
             let _ = self.take(from, &mut datagram, around);
         }
         let mut stuck = Stuck::default();
-        if now >= self.transport.next_timeout() {
+        if now >= self.transport_due {
             let mut out = PeerOutlet {
                 now,
                 way: &mut self.way,
@@ -195,6 +199,7 @@ impl Peer {
                 stuck: &mut stuck,
             };
             let event = self.transport.handle_timeout(now, around.buffer, &mut out);
+            self.transport_due = self.transport.next_timeout();
             self.act_on(now, event);
         }
         if let Some(remote) = self.transport.remote()
@@ -276,6 +281,7 @@ impl Peer {
             transport.receive_dtls(now, datagram, buffer, &mut out)
         };
         stuck.count(around.meter);
+        self.transport_due = self.transport.next_timeout();
         self.act_on(now, event?);
         Ok(())
     }
