@@ -42,6 +42,7 @@ pub(crate) fn rooms(config: &Config, node_id: &str, shards: usize) -> room::Sett
         region: config.region.clone(),
         node_id: node_id.to_owned(),
         shards,
+        placement: config.dataplane.placement,
         token_signer: token_signer(config.keys.clone()),
         ..room::Settings::default()
     }

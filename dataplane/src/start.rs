@@ -25,7 +25,8 @@ pub use millrace_netio::Backend;
 /// What the operator decides about the data plane.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// UDP port of each shard; their number is the number of shards.
+    /// UDP port of each shard; their number is the number of shards. Either all differ, or all are
+    /// the same: then the kernel chooses among them.
     pub udp_ports: Vec<u16>,
     /// Addresses to receive on; the unspecified ones by default.
     pub bind: Vec<IpAddr>,
@@ -76,6 +77,15 @@ pub fn start(
         let doorbell = doorbells[usize::from(to.0)].clone();
         Box::new(move || doorbell.ring())
     });
+    let one_port = shards > 1
+        && config
+            .udp_ports
+            .iter()
+            .all(|port| *port == config.udp_ports[0]);
+    if one_port {
+        // Sockets that share a port would share it with another process as well.
+        millrace_netio::ensure_free(&net_config(config, config.udp_ports[0], false))?;
+    }
     let ends = lanes.into_iter().zip(doorbells.clone());
     for ((index, port), (lanes, doorbell)) in (0..).zip(config.udp_ports.iter().copied()).zip(ends)
     {
@@ -88,14 +98,14 @@ pub fn start(
         let host = HostConfig {
             id,
             cpu: cpu_of(index, shards),
-            net: net_config(config, port),
+            net: net_config(config, port, one_port),
             epoch,
             identity: identity.clone(),
             addresses,
             speakers: config.speakers,
             seed: seed(id),
             lanes,
-            one_port: false,
+            one_port,
             doorbell,
         };
         let (host, queue) = Host::start(host, events(id))?;
@@ -144,9 +154,10 @@ fn epoch_now() -> Epoch {
     }
 }
 
-fn net_config(config: &Config, port: u16) -> NetConfig {
+fn net_config(config: &Config, port: u16, one_port: bool) -> NetConfig {
     NetConfig {
         backend: config.backend,
+        reuse_port: one_port,
         bind: config
             .bind
             .iter()

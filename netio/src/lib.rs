@@ -31,7 +31,7 @@ pub use interface::{
     Transmit,
 };
 pub use interfaces::local_addresses;
-pub use open::{Backend, BackendFacts, Config, OpenError, open};
+pub use open::{Backend, BackendFacts, Config, OpenError, ensure_free, open};
 
 #[cfg(test)]
 mod tests;

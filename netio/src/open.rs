@@ -164,6 +164,12 @@ pub fn open(
     Ok((io, facts))
 }
 
+/// Whether the addresses can be bound by nobody else but us: sockets that share a port
+/// (`reuse_port`) do not notice that another process has it.
+pub fn ensure_free(config: &Config) -> Result<(), OpenError> {
+    open_sockets(config, &mut Vec::new()).map(|_| ())
+}
+
 type Opened = (Box<dyn NetIo>, &'static str, String, usize);
 
 fn open_backend(

@@ -36,6 +36,8 @@ drop_reasons! {
     StunIntegrity => "stun_integrity",
     /// A STUN message that is not a Binding Request.
     StunUnexpected => "stun_unexpected",
+    /// More checks for other shards than are passed on in a tick.
+    StunPassLimit => "stun_pass_limit",
     /// The transport was told of no remote ICE credentials yet, or others.
     StunUsername => "stun_username",
     /// An unauthenticated alert before the handshake completed.

@@ -25,6 +25,15 @@ pub const CONTROL_BACKLOG_MAX: usize = 65_536;
 /// The same for data packets, the only messages of more than some hundred bytes.
 pub const DATA_BACKLOG_MAX: usize = 1024;
 
+/// Commands that are kept of a transport until its peer is heard, for the shard that the peer may
+/// reach. One with more stays where it was placed.
+pub const UNPLACED_COMMANDS_MAX: usize = 1024;
+/// Tuples of other shards that a shard passes on: every one was validated by its owner.
+pub const FOREIGN_TUPLES_MAX: usize = 16_384;
+/// Checks for other shards that are passed on in a tick. They are not authenticated yet, and must
+/// not take the media lanes' places.
+pub const CHECKS_PASSED_PER_TICK_MAX: usize = 64;
+
 /// Spatial layers of a track: q, h, f.
 pub const SPATIAL_LAYERS_MAX: usize = 3;
 /// Temporal layers of an encoding.
@@ -200,6 +209,7 @@ pub const MEMO_LEN_MAX: usize = 4 << 20;
 pub const MEMOS_BYTES_MAX: usize = 256 << 20;
 
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= 1280 - 40 - 8);
+const _: () = assert!(CHECKS_PASSED_PER_TICK_MAX * 4 <= LANE_MEDIA_PACKETS_MAX);
 const _: () = assert!(DATA_BACKLOG_MAX < CONTROL_BACKLOG_MAX);
 const _: () = assert!(DATAGRAM_SEND_LEN_MAX <= DATAGRAM_RECEIVE_LEN_MAX);
 const _: () =

@@ -310,10 +310,7 @@ pub(super) const KEYS: &[(&str, Support)] = &[
     ("rtc.enable_rtp_stream_restart_detection", Unserved(NOT_YET)),
     // Our own.
     ("dataplane.shards", Served),
-    (
-        "dataplane.placement",
-        Unserved("a room stays on its first shard"),
-    ),
+    ("dataplane.placement", Served),
     ("dataplane.backend", Served),
     ("dataplane.socket", Served),
 ];

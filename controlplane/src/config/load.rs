@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use millrace_shared::limits::SHARDS_MAX;
 use serde_saphyr::Options;
 
 use super::advertise::Cidr;
@@ -340,12 +341,18 @@ fn check_ports(config: &Config, warnings: &mut Vec<String>) -> Result<(), Config
     }
     let ports = config.udp_ports();
     let shards = usize::from(config.dataplane.shards);
-    if shards > ports.len() {
+    if shards > SHARDS_MAX {
+        return Err(refused(
+            "dataplane.shards",
+            format!("{shards} shards are more than the {SHARDS_MAX} that a node may have"),
+        ));
+    }
+    if ports.len() > 1 && shards > ports.len() {
         return Err(refused(
             "dataplane.shards",
             format!(
-                "{shards} shards need a UDP port each: write a range of as many as rtc.udp_port, \
-                 which now is {ports}"
+                "{shards} shards need a UDP port each, or one for all: write a range of as many, or \
+                 a single port, as rtc.udp_port, which now is {ports}"
             ),
         ));
     }

@@ -18,5 +18,5 @@ pub use overrides::{Override, settable_keys, variable_of};
 pub use rtc::{AddressFilter, NodeIp, PliThrottle, PortRange, RtcConfig};
 pub use sections::{
     AudioConfig, Backend, CodecConfig, Config, DataplaneConfig, LimitConfig, LoggingConfig,
-    PrometheusConfig, RedisConfig, RoomConfig, Secret, TurnConfig,
+    Placement, PrometheusConfig, RedisConfig, RoomConfig, Secret, TurnConfig,
 };

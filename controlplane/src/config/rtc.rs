@@ -45,8 +45,11 @@ impl PortRange {
         false
     }
 
-    /// The port of the n-th shard.
+    /// The port of the n-th shard. A single port is every shard's.
     pub fn port_of(self, shard: usize) -> Option<u16> {
+        if self.len() == 1 {
+            return Some(self.start);
+        }
         let port = u16::try_from(shard).ok()?.checked_add(self.start)?;
         (port <= self.end).then_some(port)
     }

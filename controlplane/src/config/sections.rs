@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::{env, fmt};
 
+use millrace_shared::limits::SHARDS_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::rtc::{PortRange, RtcConfig};
@@ -93,11 +94,14 @@ impl Config {
     }
 
     /// Shards to run on a machine with `cpus` CPUs: as many as configured, else one for each CPU
-    /// less one for the control plane, but no more than there are ports for. Shards do not share a
-    /// port yet.
+    /// less one for the control plane. A range has to have a port for each; a single port is shared.
     pub fn shards(&self, cpus: usize) -> usize {
+        let most = match self.udp_ports().len() {
+            1 => SHARDS_MAX,
+            ports => ports.min(SHARDS_MAX),
+        };
         match self.dataplane.shards {
-            0 => cpus.saturating_sub(1).clamp(1, self.udp_ports().len()),
+            0 => cpus.saturating_sub(1).clamp(1, most),
             shards => usize::from(shards),
         }
     }
@@ -262,9 +266,21 @@ impl Default for LimitConfig {
 pub struct DataplaneConfig {
     /// Threads that forward media; 0 leaves one CPU to the control plane and takes the others.
     pub shards: u16,
+    pub placement: Placement,
     pub backend: Backend,
     /// Path of the socket between `millrace dataplane` and `millrace controlplane`.
     pub socket: String,
+}
+
+/// Where the participants of a room are placed.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// All on the room's shard: nothing has to cross.
+    #[default]
+    Home,
+    /// Each where the fewest transports are: for rooms too big for one shard.
+    Spread,
 }
 
 /// How packets reach the kernel.

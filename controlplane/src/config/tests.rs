@@ -263,10 +263,14 @@ fn ports_and_shards_fit_together() {
     assert_eq!(config.shards(2), 1);
     assert_eq!(config.shards(1), 1);
     let single = load_with_keys("rtc: {udp_port: 7882}\n").unwrap().config;
-    assert_eq!(single.shards(8), 1);
+    assert_eq!(single.shards(8), 7);
     let short = message("rtc: {udp_port: 7882-7883}\ndataplane: {shards: 3}\n");
     assert!(short.contains("now is 7882-7883"), "{short}");
-    assert!(message("rtc: {udp_port: 7882}\ndataplane: {shards: 2}\n").contains("range"));
+    let shared = load_with_keys("rtc: {udp_port: 7882}\ndataplane: {shards: 3}\n");
+    let shared = shared.unwrap().config;
+    assert_eq!(shared.shards(1), 3);
+    assert_eq!(shared.udp_ports().port_of(2), Some(7882));
+    assert!(message("dataplane: {shards: 65}\n").contains("64"));
     assert!(message("rtc: {port_range_start: 9, port_range_end: 8}\n").contains("no range"));
     let both = load_with_keys("rtc: {udp_port: 1, port_range_start: 8, port_range_end: 9}\n");
     let both = both.unwrap();

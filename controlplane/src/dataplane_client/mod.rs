@@ -4,7 +4,7 @@
 pub mod link;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use millrace_shared::ids::{MemoKey, ShardId};
@@ -36,6 +36,8 @@ pub struct Shard {
 pub struct DataplaneClient {
     sink: Arc<dyn CommandSink>,
     shards: Arc<watch::Sender<BTreeMap<ShardId, Shard>>>,
+    /// Transports of each shard, those included that are yet to be added.
+    placed: Arc<Mutex<BTreeMap<ShardId, usize>>>,
 }
 
 impl std::fmt::Debug for DataplaneClient {
@@ -52,6 +54,24 @@ impl DataplaneClient {
         Self {
             sink,
             shards: Arc::new(shards),
+            placed: Arc::default(),
+        }
+    }
+
+    /// The shard with the fewest transports.
+    pub fn emptiest(&self) -> Option<ShardId> {
+        let placed = lock(&self.placed);
+        let transports = |shard: &ShardId| placed.get(shard).copied().unwrap_or(0);
+        self.shard_ids().into_iter().min_by_key(transports)
+    }
+
+    pub fn note_placed(&self, shard: ShardId) {
+        *lock(&self.placed).entry(shard).or_default() += 1;
+    }
+
+    pub fn note_gone(&self, shard: ShardId) {
+        if let Some(transports) = lock(&self.placed).get_mut(&shard) {
+            *transports = transports.saturating_sub(1);
         }
     }
 
@@ -114,6 +134,11 @@ impl DataplaneClient {
     pub fn shard_ids(&self) -> Vec<ShardId> {
         self.shards.borrow().keys().copied().collect()
     }
+}
+
+/// A panic while the lock was held left plain counts behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// New local credentials on `shard`: the ufrag begins with the shard's number, so that a packet

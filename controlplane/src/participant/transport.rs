@@ -1,7 +1,7 @@
 //! The peer connections of one participant, as the control plane sees them.
 
 use indexmap::IndexMap;
-use millrace_shared::ids::{Mid, TrackId, TransportId};
+use millrace_shared::ids::{Mid, ShardId, TrackId, TransportId};
 use millrace_shared::link::{CandidatePair, IceCredentials, MediaKind, SetRemote};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,10 @@ pub(crate) enum LinkState {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Transport {
     pub(crate) id: TransportId,
+    /// Where it was placed; commands for it go there.
+    pub(crate) shard: ShardId,
+    /// Where it is counted: its shard, or the one that has taken it over.
+    pub(crate) counted_at: ShardId,
     /// Our credentials.
     pub(crate) ice: IceCredentials,
     /// The shard knows it.
@@ -35,9 +39,11 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    pub(crate) fn new(id: TransportId, ice: IceCredentials) -> Self {
+    pub(crate) fn new(id: TransportId, shard: ShardId, ice: IceCredentials) -> Self {
         Self {
             id,
+            shard,
+            counted_at: shard,
             ice,
             added: false,
             remote: None,

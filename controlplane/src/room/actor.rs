@@ -23,6 +23,7 @@ use super::settings::Settings;
 use super::speakers::SpeakerBoard;
 use super::timer::{Timer, Timers};
 use super::{routing, sid};
+use crate::participant::transport::Transport;
 use crate::participant::{CloseReason, Participant, ParticipantId};
 
 /// Messages handled before deadlines and negotiations get their turn. What they changed goes into
@@ -321,8 +322,18 @@ impl Room {
         routing::id(self.index, number)
     }
 
+    /// To the shard of the transport that it is about.
     pub(super) fn command(&self, command: Command) {
-        self.shared.dataplane.send(self.shard, command);
+        let placed = command.transport().and_then(|id| self.transport(id));
+        let shard = placed.map_or(self.shard, |transport| transport.shard);
+        self.shared.dataplane.send(shard, command);
+    }
+
+    fn transport(&self, id: TransportId) -> Option<&Transport> {
+        let participant = self.participant(*self.transports.get(&id)?)?;
+        participant
+            .transports()
+            .find(|transport| transport.id == id)
     }
 
     pub(super) fn participant(&self, id: ParticipantId) -> Option<&Participant> {

@@ -1,6 +1,6 @@
 //! What the data plane reports of a room's transports and tracks.
 
-use millrace_shared::ids::TransportId;
+use millrace_shared::ids::{ShardId, TransportId};
 use millrace_shared::link::{CandidatePair, Event};
 use proto::participant_info::State;
 
@@ -31,6 +31,9 @@ impl Room {
                     room.transport_closed(id, transport, reason)
                 });
             }
+            Event::TransportMoved { transport, shard } => {
+                self.of(transport, |room, id| room.moved(id, transport, shard));
+            }
             Event::UpTrackStarted {
                 transport,
                 track,
@@ -47,6 +50,17 @@ impl Room {
     fn of(&mut self, transport: TransportId, then: impl FnOnce(&mut Self, ParticipantId)) {
         if let Some(id) = self.transports.get(&transport).copied() {
             then(self, id);
+        }
+    }
+
+    fn moved(&mut self, id: ParticipantId, transport: TransportId, shard: ShardId) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        if let Some(transport) = participant.transports_mut().find(|t| t.id == transport) {
+            let before = std::mem::replace(&mut transport.counted_at, shard);
+            self.shared.dataplane.note_gone(before);
+            self.shared.dataplane.note_placed(shard);
         }
     }
 

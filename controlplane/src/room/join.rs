@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indexmap::IndexMap;
 use livekit_protocol as proto;
-use millrace_shared::ids::TransportId;
+use millrace_shared::ids::{ShardId, TransportId};
 use proto::participant_info::State;
 use proto::signal_response::Message;
 use rand::Rng;
@@ -16,6 +16,7 @@ use super::error::JoinError;
 use super::message::{Join, RoomMessage, SignalSession};
 use super::sid;
 use super::timer::Timer;
+use crate::config::Placement;
 use crate::dataplane_client::ice_credentials;
 use crate::negotiate::{Offerer, SessionLines};
 use crate::participant::client::Client;
@@ -204,15 +205,16 @@ impl Room {
         let subscribes = claims.video.as_ref().is_some_and(|v| v.subscribes());
         let subscriber_primary =
             subscribes && client.supports_subscriber_primary() && !single_connection;
+        let shard = self.place();
         let publisher = PublisherConnection {
-            transport: self.new_transport(),
+            transport: self.new_transport(shard),
             session: new_session(),
             sections: IndexMap::new(),
             dirty: false,
             requested: SectionCount::default(),
         };
         let subscriber = (!single_connection).then(|| SubscriberConnection {
-            transport: self.new_transport(),
+            transport: self.new_transport(shard),
             offerer: Offerer::new(new_session()),
             offer_id: rand::rng().random_range(0..OFFER_ID_START_MAX),
             in_flight: false,
@@ -249,8 +251,17 @@ impl Room {
         }
     }
 
-    fn new_transport(&mut self) -> Transport {
-        Transport::new(TransportId(self.new_id()), ice_credentials(self.shard))
+    fn new_transport(&mut self, shard: ShardId) -> Transport {
+        self.shared.dataplane.note_placed(shard);
+        Transport::new(TransportId(self.new_id()), shard, ice_credentials(shard))
+    }
+
+    /// The shard of a participant: both its transports are placed together.
+    fn place(&self) -> ShardId {
+        match self.settings.placement {
+            Placement::Home => self.shard,
+            Placement::Spread => self.shared.dataplane.emptiest().unwrap_or(self.shard),
+        }
     }
 
     fn join_response(&self, id: ParticipantId) -> proto::JoinResponse {

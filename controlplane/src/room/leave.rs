@@ -107,10 +107,12 @@ impl Room {
     fn drop_media(&mut self, participant: &Participant) {
         for transport in participant.transports() {
             self.transports.remove(&transport.id);
+            self.shared.dataplane.note_gone(transport.counted_at);
             if transport.added {
-                self.command(Command::RemoveTransport {
+                let command = Command::RemoveTransport {
                     transport: transport.id,
-                });
+                };
+                self.shared.dataplane.send(transport.shard, command);
             }
         }
         for down in participant

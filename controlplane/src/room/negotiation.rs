@@ -69,7 +69,6 @@ impl Room {
     /// Makes the publisher's transport known to its shard, and gives it new credentials when the
     /// client restarted ICE.
     fn open_publisher(&mut self, id: ParticipantId, remote: &RemoteDescription) {
-        let shard = self.shard;
         let group = self.group;
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
@@ -94,7 +93,7 @@ impl Room {
             .is_some_and(|known| known.ice != remote.ice)
         {
             // RFC 8839 §4.4.1.1.1: new credentials in an offer restart ICE; ours change, too.
-            transport.ice = ice_credentials(shard);
+            transport.ice = ice_credentials(transport.shard);
             Command::RestartIce {
                 transport: transport.id,
                 ice: transport.ice.clone(),
@@ -294,10 +293,10 @@ impl Room {
         id: ParticipantId,
         transport: impl Fn(&Participant) -> &Transport,
     ) -> Option<LocalTransport> {
-        let shard = self.shared.dataplane.shard(self.shard)?;
-        let participant = self.participant(id)?;
+        let transport = transport(self.participant(id)?);
+        let shard = self.shared.dataplane.shard(transport.shard)?;
         Some(LocalTransport {
-            ice: transport(participant).ice.clone(),
+            ice: transport.ice.clone(),
             fingerprint: shard.fingerprint,
             candidates: shard.addresses,
         })

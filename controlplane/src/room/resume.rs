@@ -127,7 +127,6 @@ impl Room {
     /// New ICE credentials for the connection on which we offer. On the other one the client
     /// restarts itself.
     fn restart_subscriber(&mut self, id: ParticipantId) {
-        let shard = self.shard;
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
@@ -140,7 +139,7 @@ impl Room {
         subscriber.restart = true;
         // The old offer's answer may never come, and must not count for the new one.
         subscriber.in_flight = false;
-        subscriber.transport.ice = ice_credentials(shard);
+        subscriber.transport.ice = ice_credentials(subscriber.transport.shard);
         let command = Command::RestartIce {
             transport: subscriber.transport.id,
             ice: subscriber.transport.ice.clone(),

@@ -41,6 +41,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut events: mpsc::Receiver<Event>) 
             | Event::Connected { transport }
             | Event::Disconnected { transport }
             | Event::Closed { transport, .. }
+            | Event::TransportMoved { transport, .. }
             | Event::UpTrackStarted { transport, .. }
             | Event::DownTrackStarted { transport, .. } => transport.0,
             Event::Speakers { group, .. } => group.0,

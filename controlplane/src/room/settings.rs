@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::Claims;
+use crate::config::Placement;
 
 /// Signs the claims of a refreshed token.
 pub type TokenSigner = Arc<dyn Fn(&Claims) -> String + Send + Sync>;
@@ -46,6 +47,7 @@ pub struct Settings {
 
     /// Shards to wait for before the node is ready.
     pub shards: usize,
+    pub placement: Placement,
     pub token_signer: TokenSigner,
 }
 
@@ -98,6 +100,7 @@ impl Default for Settings {
             region: String::new(),
             node_id: "ND_local".into(),
             shards: 1,
+            placement: Placement::Home,
             // Without keys nothing can be signed; clients then keep their token.
             token_signer: Arc::new(|_| String::new()),
         }

@@ -15,6 +15,12 @@ use crate::transport::Transport;
 
 impl Shard {
     pub(super) fn apply(&mut self, now: Timestamp, command: Command, tx: &mut dyn Transmit) {
+        if let Some(command) = self.divert(command) {
+            self.execute(now, command, tx);
+        }
+    }
+
+    pub(super) fn execute(&mut self, now: Timestamp, command: Command, tx: &mut dyn Transmit) {
         match command {
             Command::AddTransport(add) => self.add_transport(now, &add),
             Command::SetRemote(remote) => self.set_remote(now, &remote, tx),
@@ -126,7 +132,12 @@ impl Shard {
     }
 
     /// Says goodbye and forgets the transport with all its tracks.
-    fn remove_transport(&mut self, now: Timestamp, id: TransportId, tx: &mut dyn Transmit) {
+    pub(super) fn remove_transport(
+        &mut self,
+        now: Timestamp,
+        id: TransportId,
+        tx: &mut dyn Transmit,
+    ) {
         let Some(slot) = self.transport_ids.remove(&id) else {
             return;
         };
@@ -150,8 +161,9 @@ impl Shard {
         for ufrag in transport.ice.ufrags() {
             self.demux.remove_ufrag(ufrag);
         }
+        self.leave_berth(id, transport.ice.local_ufrag());
         for tuple in transport.ice.tuples() {
-            self.demux.remove_tuple(&tuple, slot);
+            self.forget_tuple(&tuple, slot);
         }
         for down_track in transport.down_tracks {
             self.forget_down_track(down_track);

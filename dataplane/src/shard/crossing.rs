@@ -66,6 +66,10 @@ impl Shard {
                 spatial,
                 seq,
             } => self.receive_padding(now, from, track, spatial, seq),
+            MediaItem::Datagram { tuple } => self.receive_passed(now, from, tuple, bytes, tx),
+            MediaItem::Check { tuple, via } => {
+                self.receive_passed_check(now, tuple, via, bytes, tx)
+            }
         }
     }
 
@@ -100,6 +104,11 @@ impl Shard {
             ControlMessage::GroupLeft { group } => self.receive_group_left(from, group),
             ControlMessage::Data(data) => self.receive_group_data(now, *data, tx),
             ControlMessage::Replay { group, packet } => self.receive_replay(group, *packet),
+            ControlMessage::Adopt(adoption) => self.adopt(now, *adoption, tx),
+            ControlMessage::AdoptionEnd { transport } => self.receive_adoption_end(from, transport),
+            ControlMessage::Forwarded(command) => self.execute(now, *command, tx),
+            ControlMessage::PassTuple { tuple } => self.receive_pass_tuple(from, *tuple),
+            ControlMessage::EndTuple { tuple } => self.receive_end_tuple(from, &tuple),
         }
     }
 }

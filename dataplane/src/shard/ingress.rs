@@ -38,10 +38,11 @@ impl Shard {
             return self.receive_stun(now, tuple, datagram.payload, tx);
         }
         let Some(transport) = self.demux.by_tuple(&tuple) else {
-            if class != DatagramClass::Dtls {
+            let passed = self.pass_datagram(tuple, datagram.payload);
+            if passed.is_err() && class != DatagramClass::Dtls {
                 self.check_stray(now, tuple, class, datagram.payload, tx);
             }
-            return Err(DropReason::TupleUnvalidated);
+            return passed;
         };
         match class {
             DatagramClass::Dtls => self.receive_dtls(now, transport, datagram.payload, tx)?,
@@ -69,7 +70,7 @@ impl Shard {
         }
     }
 
-    fn receive_stun(
+    pub(super) fn receive_stun(
         &mut self,
         now: Timestamp,
         tuple: Tuple,
@@ -87,10 +88,25 @@ impl Shard {
             .username()
             .and_then(local_part)
             .ok_or(DropReason::StunUsername)?;
-        let slot = self
-            .demux
-            .by_ufrag(ufrag)
-            .ok_or(DropReason::StunUfragUnknown)?;
+        match self.demux.by_ufrag(ufrag) {
+            Some(slot) => {
+                self.answer_check(now, slot, tuple, &request, tx)?;
+                self.claim_tuple(&tuple);
+                Ok(())
+            }
+            None => self.pass_check(tuple, self.id, ufrag, datagram),
+        }
+    }
+
+    /// A check for a ufrag of ours, wherever it arrived.
+    pub(super) fn answer_check(
+        &mut self,
+        now: Timestamp,
+        slot: Slot,
+        tuple: Tuple,
+        request: &StunView<'_>,
+        tx: &mut dyn Transmit,
+    ) -> Result<(), DropReason> {
         // To one that is closed we are gone: its peer learns by the loss of consent (RFC 7675 §5.1)
         // where no goodbye reached it.
         let transport = self
@@ -101,10 +117,12 @@ impl Shard {
 
         let outcome = transport
             .ice
-            .receive(now, tuple, &request, self.scratch.as_mut_slice())?;
+            .receive(now, tuple, request, self.scratch.as_mut_slice())?;
         if let Some(response) = self.scratch.get(..outcome.response_len) {
             send_datagram(&mut transport.train, tuple, response, tx, &mut self.metrics);
         }
+        let transport_id = transport.id;
+        self.place_here(transport_id);
         self.note_check(slot, tuple, outcome);
         Ok(())
     }
@@ -115,7 +133,7 @@ impl Shard {
             self.demux.add_tuple(tuple, slot);
         }
         if let Some(evicted) = outcome.evicted {
-            self.demux.remove_tuple(&evicted, slot);
+            self.forget_tuple(&evicted, slot);
         }
         if let Some(ended) = outcome.ended_ufrag {
             self.demux.remove_ufrag(&ended);
@@ -367,7 +385,7 @@ impl Shard {
     }
 }
 
-fn pair_of(tuple: Tuple) -> CandidatePair {
+pub(super) fn pair_of(tuple: Tuple) -> CandidatePair {
     CandidatePair {
         local: tuple.local,
         remote: tuple.remote,

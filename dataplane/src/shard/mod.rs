@@ -1,5 +1,6 @@
 //! A shard: one pinned thread with its sockets, transports and tracks. Nothing here is shared.
 
+mod adoption;
 mod commands;
 mod control;
 mod crossing;
@@ -43,6 +44,7 @@ use crate::speakers::SpeakerConfig;
 use crate::transport::police::{DataBuffered, HalfOpen};
 use crate::transport::{Signal, Transport};
 use crate::uptrack::UpTrack;
+use adoption::Berths;
 use lanes::{Lanes, ShardSet};
 use strays::Strays;
 use timers::{Armed, Timers};
@@ -145,6 +147,8 @@ pub struct Counts {
     pub fanouts: usize,
     /// Groups with members on other shards.
     pub group_shards: usize,
+    /// What is known of transports and tuples that are, or may become, another shard's.
+    pub berths: usize,
     /// Transports whose DTLS handshake is under way.
     pub handshakes: usize,
     /// Bytes of data packets that peers have not acknowledged.
@@ -168,6 +172,8 @@ pub struct Shard {
     random: Random,
     speakers: SpeakerConfig,
     lanes: Lanes,
+    one_port: bool,
+    berths: Berths,
 
     demux: Demux,
     transports: Slots<Transport>,
@@ -226,6 +232,8 @@ impl Shard {
             random: Random::new(setup.seed),
             speakers: setup.speakers,
             lanes: setup.lanes,
+            one_port: setup.one_port,
+            berths: Berths::default(),
             demux: Demux::default(),
             transports: Slots::default(),
             up_tracks: Slots::default(),
@@ -300,6 +308,7 @@ impl Shard {
             tuples: self.demux.tuples(),
             fanouts: self.router.len(),
             group_shards: self.group_shards.len(),
+            berths: self.berths.len(),
             handshakes: self.half_open.len(),
             data_buffered: self.data_buffered.bytes(),
         }

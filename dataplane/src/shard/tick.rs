@@ -35,6 +35,7 @@ impl Shard {
         commands: &mut dyn Iterator<Item = Command>,
     ) -> Timestamp {
         self.metrics.ticks += 1;
+        self.berths.begin_tick();
         let (rx, tx) = io.split();
         let mut received = 0;
         while received < DATAGRAMS_PER_TICK_MAX

@@ -1,13 +1,16 @@
 //! Step 4 of the tick: what is due.
 
+use arrayvec::ArrayVec;
 use millrace_netio::Transmit;
 use millrace_shared::ids::ShardId;
+use millrace_shared::limits::TUPLES_PER_TRANSPORT_MAX;
 use millrace_shared::link::{CloseReason, Event};
 use millrace_shared::time::Timestamp;
 use millrace_shared::wire::rtcp::RtcpWriter;
 
 use super::egress::send_rtcp;
 use super::feedback::RECEIVER_SSRC;
+use super::ingress::pair_of;
 use super::lanes::ControlMessage;
 use super::timers::{Reason, Timers};
 use super::{Origin, Shard};
@@ -54,10 +57,22 @@ impl Shard {
         let disconnected_now = transport.disconnected_at() <= now;
         transport.disconnected |= disconnected_now;
         let id = transport.id;
+        let before = transport.ice.selected();
+        let mut expired_tuples = ArrayVec::<_, TUPLES_PER_TRANSPORT_MAX>::new();
         while let Some(expired) = transport.ice.expire(now) {
-            self.demux.remove_tuple(&expired, slot);
+            expired_tuples.push(expired);
         }
+        let selected = transport.ice.selected().filter(|now| Some(*now) != before);
         let consent_lost = transport.consent_lost(now);
+        for expired in expired_tuples {
+            self.forget_tuple(&expired, slot);
+        }
+        if let Some(tuple) = selected {
+            self.emit(Event::PairSelected {
+                transport: id,
+                pair: pair_of(tuple),
+            });
+        }
         if disconnected_now {
             self.emit(Event::Disconnected { transport: id });
         }

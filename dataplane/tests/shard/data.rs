@@ -31,7 +31,7 @@ fn room(labels: [&'static str; 3]) -> World {
     world
 }
 
-fn received(world: &World, peer: usize) -> Vec<(String, u32)> {
+pub(crate) fn received(world: &World, peer: usize) -> Vec<(String, u32)> {
     let messages = world.peers[peer].messages.iter();
     messages
         .map(|(channel, packet)| {

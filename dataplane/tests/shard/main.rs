@@ -9,6 +9,7 @@
 #[allow(dead_code, reason = "the harness serves the allocation proof too")]
 mod harness;
 
+mod adopting;
 mod data;
 mod floods;
 mod forwarding;

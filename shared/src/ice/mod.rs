@@ -134,6 +134,27 @@ impl IceLite {
         self.tuples.iter().map(|valid| valid.tuple)
     }
 
+    /// Whether a Binding Request is for one of our ufrags and made with its password. Changes
+    /// nothing.
+    pub fn authentic(&self, request: &StunView<'_>) -> Result<(), DropReason> {
+        self.authenticate(request).map(|_| ())
+    }
+
+    fn authenticate(&self, request: &StunView<'_>) -> Result<&Credentials, DropReason> {
+        let ufrag = request
+            .username()
+            .and_then(local_part)
+            .ok_or(DropReason::StunUsername)?;
+        let mut known = std::iter::once(&self.local).chain(&self.previous);
+        let credentials = known
+            .find(|credentials| credentials.ufrag == ufrag)
+            .ok_or(DropReason::StunUsername)?;
+        if !request.verify_integrity(&credentials.key) {
+            return Err(DropReason::StunIntegrity);
+        }
+        Ok(credentials)
+    }
+
     /// Takes a Binding Request for one of our ufrags and writes the response into `out`.
     ///
     /// RFC 8445 §7.3: only after MESSAGE-INTEGRITY holds does the request count.
@@ -144,22 +165,8 @@ impl IceLite {
         request: &StunView<'_>,
         out: &mut [u8],
     ) -> Result<CheckOutcome, DropReason> {
-        let ufrag = request
-            .username()
-            .and_then(local_part)
-            .ok_or(DropReason::StunUsername)?;
-        let current = ufrag == self.local.ufrag;
-        let credentials = if current {
-            &self.local
-        } else {
-            self.previous
-                .as_ref()
-                .filter(|previous| previous.ufrag == ufrag)
-                .ok_or(DropReason::StunUsername)?
-        };
-        if !request.verify_integrity(&credentials.key) {
-            return Err(DropReason::StunIntegrity);
-        }
+        let credentials = self.authenticate(request)?;
+        let current = credentials.ufrag == self.local.ufrag;
         let response_len = write_binding_success(
             out,
             request.transaction_id(),

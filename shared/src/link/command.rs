@@ -141,3 +141,24 @@ pub enum Command {
     /// Closes every transport and ends the shard.
     Shutdown,
 }
+
+impl Command {
+    /// The transport that it is about, if it is about one.
+    pub fn transport(&self) -> Option<TransportId> {
+        match self {
+            Self::AddTransport(add) => Some(add.transport),
+            Self::SetRemote(remote) => Some(remote.transport),
+            Self::RestartIce { transport, .. }
+            | Self::RemoveTransport { transport }
+            | Self::SetDataPublish { transport, .. }
+            | Self::SetUpTrack { transport, .. }
+            | Self::RemoveUpTrack { transport, .. }
+            | Self::MuteUpTrack { transport, .. }
+            | Self::SetDownTrack { transport, .. }
+            | Self::RemoveDownTrack { transport, .. }
+            | Self::SetDownTrackLayer { transport, .. }
+            | Self::ReplayData { transport, .. } => Some(*transport),
+            Self::SendData(_) | Self::Shutdown => None,
+        }
+    }
+}

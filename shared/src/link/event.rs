@@ -160,6 +160,13 @@ pub enum Event {
         reason: CloseReason,
     },
 
+    /// The kernel delivers the transport's packets to `shard`, which has taken it over. Commands may
+    /// go on to the shard it was placed on, which passes them on in order.
+    TransportMoved {
+        transport: TransportId,
+        shard: ShardId,
+    },
+
     /// The first packet of an encoding of a published track.
     UpTrackStarted {
         transport: TransportId,

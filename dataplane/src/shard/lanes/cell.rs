@@ -1,6 +1,7 @@
 //! What a media lane carries: a packet in a buffer of fixed size, which goes back to the sender.
 
-use millrace_shared::ids::TrackId;
+use millrace_shared::ice::Tuple;
+use millrace_shared::ids::{ShardId, TrackId};
 use millrace_shared::limits::DATAGRAM_RECEIVE_LEN_MAX;
 use millrace_shared::time::ExtSeq;
 
@@ -21,6 +22,10 @@ pub enum MediaItem {
         spatial: u8,
         seq: ExtSeq,
     },
+    /// A datagram as it arrived, of a tuple whose transport lives on the other shard.
+    Datagram { tuple: Tuple },
+    /// A Binding Request that reached `via`, for a transport that the other shard may know.
+    Check { tuple: Tuple, via: ShardId },
 }
 
 /// One packet on its way.

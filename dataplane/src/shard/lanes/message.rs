@@ -1,10 +1,11 @@
 //! What a control lane carries.
 
 use bytes::Bytes;
-use millrace_shared::ids::{GroupId, TrackId};
+use millrace_shared::ice::Tuple;
+use millrace_shared::ids::{GroupId, TrackId, TransportId};
 use millrace_shared::limits::{CONTROL_BACKLOG_MAX, DATA_BACKLOG_MAX};
-use millrace_shared::link::UpTrackConfig;
-use millrace_shared::time::ExtSeq;
+use millrace_shared::link::{Command, UpTrackConfig};
+use millrace_shared::time::{ExtSeq, Timestamp};
 
 use crate::group::StoredPacket;
 use crate::packet::SenderClock;
@@ -58,6 +59,22 @@ pub enum ControlMessage {
         group: GroupId,
         packet: Box<StoredPacket>,
     },
+    /// A transport whose first authentic check reached the receiver: it is the receiver's now.
+    Adopt(Box<Adoption>),
+    /// It has ended.
+    AdoptionEnd {
+        transport: TransportId,
+    },
+    /// A command for a transport that the receiver has adopted.
+    Forwarded(Box<Command>),
+    /// Datagrams of this tuple are for the sender, which has validated it.
+    PassTuple {
+        tuple: Box<Tuple>,
+    },
+    /// No longer.
+    EndTuple {
+        tuple: Box<Tuple>,
+    },
 }
 
 impl ControlMessage {
@@ -66,6 +83,8 @@ impl ControlMessage {
     pub fn backlog_max(&self) -> usize {
         match self {
             Self::SenderClock { .. } | Self::Keyframes { .. } | Self::Resend { .. } => 0,
+            // Told again with the tuple's next check, in some seconds.
+            Self::PassTuple { .. } => 0,
             Self::Data(data) if data.kind == ChannelKind::Lossy => 0,
             // These alone are large.
             Self::Data(_) | Self::Replay { .. } => DATA_BACKLOG_MAX,
@@ -74,7 +93,11 @@ impl ControlMessage {
             | Self::Mirror(_)
             | Self::MirrorEnd { .. }
             | Self::GroupJoined { .. }
-            | Self::GroupLeft { .. } => CONTROL_BACKLOG_MAX,
+            | Self::GroupLeft { .. }
+            | Self::Adopt(_)
+            | Self::AdoptionEnd { .. }
+            | Self::Forwarded(_)
+            | Self::EndTuple { .. } => CONTROL_BACKLOG_MAX,
         }
     }
 }
@@ -100,4 +123,15 @@ pub struct GroupData {
     pub packet: Bytes,
     /// As the group keeps it for those who resume, where it does.
     pub stored: Option<StoredPacket>,
+}
+
+/// A transport that nobody has reached yet, as the commands that made it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Adoption {
+    pub transport: TransportId,
+    pub commands: Vec<Command>,
+    pub added_at: Timestamp,
+    /// The check that decided it.
+    pub tuple: Tuple,
+    pub check: Vec<u8>,
 }

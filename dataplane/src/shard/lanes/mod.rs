@@ -30,7 +30,7 @@ use millrace_shared::limits::{
 };
 
 pub use cell::{MediaCell, MediaItem, packet};
-pub use message::{ControlMessage, GroupData, MirrorConfig};
+pub use message::{Adoption, ControlMessage, GroupData, MirrorConfig};
 pub use set::ShardSet;
 
 /// Wakes a shard that may be parked. Rung at most once a tick and destination.
