@@ -111,6 +111,23 @@ async function six(t) {
   }
 }
 
+/// The same six on as many shards that share one UDP port: the kernel places each connection, and
+/// most videos cross from one shard to another.
+async function acrossShards(t) {
+  const server = await t.startServer({ config: 'dataplane:\n  shards: 3\n  placement: spread\n' });
+  const pages = await joined(t, t.call({ server }));
+  await everyoneSeesEveryone(t, pages);
+  const text = await (await fetch(`${server.http}/metrics`)).text();
+  const counted = (name) => [...text.matchAll(new RegExp(`^${name}_total\\{.*\\} (\\d+)`, 'gm'))]
+    .map(([, value]) => Number(value));
+  const sum = (name) => counted(name).reduce((total, value) => total + value, 0);
+  t.figure('crossed', sum('millrace_lane_packets_received'));
+  t.figure('lost on lanes', sum('millrace_lane_packets_lost'));
+  t.figure('adopted', sum('millrace_shard_adopted'));
+  expect(sum('millrace_lane_packets_received') > 0, 'no packet crossed from one shard to another');
+  expect((await server.stop()).code === 0, 'the server did not end cleanly');
+}
+
 async function rounds(t) {
   for (let round = 0; round < (t.deep ? 5 : 1); round += 1) {
     await six(t);
@@ -118,4 +135,7 @@ async function rounds(t) {
   }
 }
 
-export default [{ name: 'six people, two screens, mixed browsers and peer connections', run: rounds }];
+export default [
+  { name: 'six people, two screens, mixed browsers and peer connections', run: rounds },
+  { name: 'six people across three shards on one port', run: acrossShards },
+];
