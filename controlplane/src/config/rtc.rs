@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(range.len(), 4);
         assert_eq!(range.port_of(3), Some(7885));
         assert_eq!(range.port_of(4), None);
-        assert_eq!(PortRange::single(7882).port_of(1), None);
+        assert_eq!(PortRange::single(7882).port_of(1), Some(7882));
         for text in ["", "0", "7885-7882", "7882-", "1-2-3", "70000", "x"] {
             assert!(text.parse::<PortRange>().is_err(), "{text}");
         }

@@ -157,6 +157,9 @@ impl Shared {
             let mut media = Vec::new();
             let mut gone = Vec::new();
             for (id, participant) in participants {
+                for transport in participant.transports() {
+                    self.dataplane.note_placed(transport.counted_at);
+                }
                 match claim(&participant, unclaimed) {
                     Some(state) => {
                         room.insert_restored(id, participant, &state);

@@ -158,7 +158,7 @@ impl Command {
             | Self::RemoveDownTrack { transport, .. }
             | Self::SetDownTrackLayer { transport, .. }
             | Self::ReplayData { transport, .. } => Some(*transport),
-            Self::SendData(_) | Self::Shutdown => None,
+            Self::SendData(_) | Self::Shutdown | Self::Snapshot { .. } => None,
         }
     }
 }
