@@ -22,7 +22,7 @@ use crate::link::{
 
 /// FNV-1a of all samples as frames. When the assertion below fails, the messages of this release
 /// are not those of the one before: raise [`LINK_VERSION`], then write the new value here.
-const LAYOUT: (u32, u64) = (1, 0x4803_253b_7e89_342e);
+const LAYOUT: (u32, u64) = (1, 0x4cbe_27a8_28e7_b43c);
 
 fn ice() -> IceCredentials {
     IceCredentials {
@@ -226,6 +226,10 @@ fn events() -> Vec<Event> {
         Event::Closed {
             transport,
             reason: CloseReason::ConsentExpired,
+        },
+        Event::TransportMoved {
+            transport,
+            shard: ShardId(1),
         },
         Event::UpTrackStarted {
             transport,
