@@ -38,6 +38,8 @@ drop_reasons! {
     StunUnexpected => "stun_unexpected",
     /// More checks for other shards than are passed on in a tick.
     StunPassLimit => "stun_pass_limit",
+    /// A check that came from another address before: a copy, which proves nothing of who sent it.
+    StunReplay => "stun_replay",
     /// The transport was told of no remote ICE credentials yet, or others.
     StunUsername => "stun_username",
     /// An unauthenticated alert before the handshake completed.

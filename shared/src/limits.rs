@@ -46,6 +46,8 @@ pub const STRAY_OWNERS_TRIED_MAX: usize = 8;
 pub const STRAYS_PER_SECOND_MAX: u64 = 100;
 /// Checks of ours that wait for an answer, in one shard.
 pub const CHECKS_PENDING_MAX: usize = 32;
+/// Checks of one transport that a copy is compared with. Browsers send one every 2.5 s for each pair.
+pub const CHECKS_REMEMBERED: usize = 32;
 /// Transports of one shard.
 pub const TRANSPORTS_PER_SHARD_MAX: usize = 16_384;
 /// Published tracks of one transport.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 
 use crate::drop::DropReason;
-use crate::limits::TUPLES_PER_TRANSPORT_MAX;
+use crate::limits::{CHECKS_REMEMBERED, TUPLES_PER_TRANSPORT_MAX};
 use crate::link::IceCredentials;
 use crate::time::Timestamp;
 use crate::wire::stun::{
@@ -82,6 +82,9 @@ pub struct IceLite {
     tuples: ArrayVec<ValidTuple, TUPLES_PER_TRANSPORT_MAX>,
     selected: Option<Tuple>,
     last_check: Option<Timestamp>,
+    /// Transactions of the latest checks and who sent them; the oldest is overwritten.
+    checks: ArrayVec<(TransactionId, SocketAddr), CHECKS_REMEMBERED>,
+    checks_next: usize,
 }
 
 impl IceLite {
@@ -93,6 +96,8 @@ impl IceLite {
             tuples: ArrayVec::new(),
             selected: None,
             last_check: None,
+            checks: ArrayVec::new(),
+            checks_next: 0,
         }
     }
 
@@ -165,8 +170,15 @@ impl IceLite {
         request: &StunView<'_>,
         out: &mut [u8],
     ) -> Result<CheckOutcome, DropReason> {
-        let credentials = self.authenticate(request)?;
-        let current = credentials.ufrag == self.local.ufrag;
+        let current = self.authenticate(request)?.ufrag == self.local.ufrag;
+        if !self.note_check(request.transaction_id(), tuple.remote) {
+            return Err(DropReason::StunReplay);
+        }
+        let credentials = if current {
+            &self.local
+        } else {
+            self.previous.as_ref().ok_or(DropReason::StunUsername)?
+        };
         let response_len = write_binding_success(
             out,
             request.transaction_id(),
@@ -263,6 +275,24 @@ impl IceLite {
     fn selected_is_abandoned(&self, now: Timestamp) -> bool {
         self.last_check_of(self.selected)
             .is_none_or(|last_check| now.since(last_check) >= DISCONNECTED_AFTER)
+    }
+
+    /// RFC 8489 §6.2.1: a retransmission has its request's id, and comes from where that came. The
+    /// same id from elsewhere was captured on its way and would lead our media there. False for such
+    /// a copy, as far as we remember.
+    fn note_check(&mut self, id: TransactionId, remote: SocketAddr) -> bool {
+        if let Some((_, first)) = self.checks.iter().find(|(seen, _)| *seen == id) {
+            return *first == remote;
+        }
+        if self.checks.is_full() {
+            if let Some(oldest) = self.checks.get_mut(self.checks_next) {
+                *oldest = (id, remote);
+            }
+            self.checks_next = (self.checks_next + 1) % CHECKS_REMEMBERED;
+        } else {
+            self.checks.push((id, remote));
+        }
+        true
     }
 
     fn note_valid(&mut self, now: Timestamp, tuple: Tuple, outcome: &mut CheckOutcome) {

@@ -18,11 +18,19 @@ fn tuple(port: u16) -> Tuple {
     }
 }
 
+/// Each with a transaction id of its own.
 fn check(ufrag: &str, pwd: &str, use_candidate: bool) -> Vec<u8> {
+    std::thread_local! {
+        static TRANSACTIONS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+    let number = TRANSACTIONS.get() + 1;
+    TRANSACTIONS.set(number);
+    let mut id = [0; 12];
+    id[..8].copy_from_slice(&number.to_be_bytes());
     let mut out = [0u8; 256];
     let username = format!("{ufrag}:peer");
     let request = BindingRequest {
-        transaction_id: TransactionId([7; 12]),
+        transaction_id: TransactionId(id),
         username: &username,
         priority: 1,
         role: IceRole::Controlling(1),
@@ -134,6 +142,25 @@ fn a_selected_tuple_without_checks_for_10_s_loses_to_one_that_has_them() {
     receive(&mut agent, 9_999, 2000, &check(LOCAL, PWD, false)).unwrap();
     assert_eq!(agent.selected(), Some(tuple(1000)));
     receive(&mut agent, 10_000, 2000, &check(LOCAL, PWD, false)).unwrap();
+    assert_eq!(agent.selected(), Some(tuple(2000)));
+}
+
+#[test]
+fn a_captured_check_does_not_move_the_media() {
+    let mut agent = agent();
+    let first = check(LOCAL, PWD, true);
+    receive(&mut agent, 1, 1000, &first).unwrap();
+    for _ in 0..CHECKS_REMEMBERED - 1 {
+        receive(&mut agent, 2, 1000, &check(LOCAL, PWD, true)).unwrap();
+    }
+    let copied = receive(&mut agent, 3, 2000, &first);
+    assert_eq!(copied, Err(DropReason::StunReplay));
+    assert_eq!(agent.selected(), Some(tuple(1000)));
+    assert_eq!(agent.tuples().count(), 1);
+    // Its sender may repeat it.
+    receive(&mut agent, 4, 1000, &first).unwrap();
+    // And go elsewhere with another.
+    receive(&mut agent, 5, 2000, &check(LOCAL, PWD, true)).unwrap();
     assert_eq!(agent.selected(), Some(tuple(2000)));
 }
 
