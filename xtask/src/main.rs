@@ -21,6 +21,7 @@ cargo xtask deep      test, then 2,000 seeds of the simulated node, medians of f
 cargo xtask browsers [name...]   the browser cells alone, or those whose name contains a word
 cargo xtask fuzz [target] [seconds]   libFuzzer over one target or all, 30 s each
 cargo xtask denied [command...]   the command where io_uring is denied; without one, the whole suite
+cargo xtask hostile [option...]  attacks on a node that carries a call; --quick, --only S5, ...
 cargo xtask install   what the tests need and this machine lacks";
 
 fn main() -> ExitCode {
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         ["browsers", names @ ..] => steps::browsers(&root, names),
         ["fuzz", words @ ..] => fuzz::fuzz(&root, words),
         ["denied", command @ ..] => denied::denied(&root, command),
+        ["hostile", options @ ..] => steps::hostile(&root, options),
         ["install"] => install::all(&root).map(|()| Counts::default()),
         _ => {
             eprintln!("{USAGE}");

@@ -20,6 +20,7 @@ pub(crate) fn test(root: &Path) -> Result<Counts, String> {
     )?;
     counts += browsers(root, &[])?;
     counts += denied::short(root)?;
+    counts += hostile(root, &["--quick"])?;
     Ok(counts)
 }
 
@@ -40,6 +41,7 @@ fn simulation(root: &Path) -> Result<Counts, String> {
 pub(crate) fn deep(root: &Path) -> Result<Counts, String> {
     let mut counts = test(root)?;
     counts += simulation(root)?;
+    counts += hostile(root, &[])?;
     counts += step(
         root,
         "deep browser cells",
@@ -49,6 +51,22 @@ pub(crate) fn deep(root: &Path) -> Result<Counts, String> {
     counts += denied::whole(root)?;
     counts += fuzz::fuzz(root, &[])?;
     Ok(counts)
+}
+
+/// Builds the server, has it carry a call, and attacks it.
+pub(crate) fn hostile(root: &Path, options: &[&str]) -> Result<Counts, String> {
+    let build = [
+        "build",
+        "--release",
+        "-p",
+        "millrace",
+        "-p",
+        "millrace-hostile",
+    ];
+    step(root, "release build", "cargo", &build)?;
+    let mut arguments = vec!["run", "--release", "-p", "millrace-hostile", "--"];
+    arguments.extend(options);
+    step(root, "hostile peers", "cargo", &arguments)
 }
 
 /// Builds the server and runs the browser cells against it.

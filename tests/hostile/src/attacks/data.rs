@@ -1,0 +1,160 @@
+//! S22: data channels.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millrace_shared::payload::data_packet::{DataKind, UserPacket, write_user_packet};
+
+use super::Attack;
+use crate::arena::{Arena, Finding};
+use crate::client::session::Role;
+use crate::outcome::{Outcome, Said as _};
+use crate::report::mebibytes;
+
+pub(super) const ATTACKS: &[Attack] = &[
+    Attack {
+        id: "S22a",
+        name: "INITs of SCTP on an established association",
+        expected: "each is dropped, the association goes on",
+        run: inits,
+    },
+    Attack {
+        id: "S22b",
+        name: "64 KiB messages to a subscriber that acknowledges nothing, and to one that does",
+        expected: "a bounded buffer, the excess dropped and counted; the good one receives",
+        run: slow_subscriber,
+    },
+    Attack {
+        id: "S22c",
+        name: "small messages as fast as they go",
+        expected: "the excess of 5,000 a second dropped and counted",
+        run: message_flood,
+    },
+];
+
+fn user_packet(sequence: u32, payload_len: usize) -> Outcome<Bytes> {
+    let payload = vec![7; payload_len];
+    let mut out = vec![0; payload_len + 1_000];
+    let packet = UserPacket {
+        kind: DataKind::Reliable,
+        destination_identities: &[],
+        sequence,
+        topic: None,
+        payload: &payload,
+    };
+    let len = write_user_packet(&mut out, &packet).said("data packet")?;
+    out.truncate(len);
+    Ok(out.into())
+}
+
+fn inits(arena: &mut Arena) -> Outcome<Finding> {
+    let room = format!("data-{}", arena.number());
+    let mut eve = arena.join(&room, Role::Publisher)?;
+    let mut bob = arena.join(&room, Role::Subscriber)?;
+    eve.open_channels()?;
+    bob.serve(Duration::from_millis(500), &mut |_| {});
+    // RFC 9260 §3.3.2: common header, then the chunk with tag, window, streams and first TSN.
+    let mut init = vec![0x13, 0x88, 0x13, 0x88, 0, 0, 0, 0, 0, 0, 0, 0];
+    init.extend_from_slice(&[
+        1, 0, 0, 20, 0, 0, 0, 9, 0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0, 1,
+    ]);
+    let before = arena.count()?;
+    let count = arena.amount(2_000, 10_000);
+    for n in 0..count {
+        eve.send_sctp(&init);
+        if n % 16 == 0 {
+            eve.serve(Duration::from_millis(2), &mut |_| {});
+        }
+    }
+    let dropped = arena.dropped(&before, "sctp_unexpected")? + arena.overflowed(&before);
+    let sent = eve.send_data("_reliable", user_packet(1, 100)?);
+    for _ in 0..50 {
+        eve.serve(Duration::from_millis(5), &mut |_| {});
+        bob.serve(Duration::from_millis(5), &mut |_| {});
+    }
+    let received = bob.messages;
+    eve.leave();
+    bob.leave();
+    Ok(Finding::new(
+        dropped == count && sent && received == 1,
+        format!("{count} sent, {dropped} dropped; afterwards {received}/1 messages delivered"),
+    ))
+}
+
+fn slow_subscriber(arena: &mut Arena) -> Outcome<Finding> {
+    let room = format!("data-{}", arena.number());
+    let mut eve = arena.join(&room, Role::Publisher)?;
+    let mut slow = arena.join(&room, Role::Subscriber)?;
+    let mut bob = arena.join(&room, Role::Subscriber)?;
+    eve.open_channels()?;
+    for session in [&mut slow, &mut bob] {
+        session.serve(Duration::from_millis(500), &mut |_| {});
+    }
+    slow.reads_data = false;
+    let before = arena.count()?;
+    let memory = arena.node.rss();
+    let count = arena.amount(150, 10_000);
+    let time_max = Duration::from_secs(arena.amount(15, 180));
+    let (begin, mut sent, mut grown) = (Instant::now(), 0, 0);
+    while u64::from(sent) < count && begin.elapsed() < time_max {
+        if eve.send_data("_reliable", user_packet(sent + 1, 64_000)?) {
+            sent += 1;
+        }
+        for session in [&mut eve, &mut bob, &mut slow] {
+            session.serve(Duration::from_millis(1), &mut |_| {});
+        }
+        grown = grown.max(arena.node.rss().saturating_sub(memory));
+    }
+    for _ in 0..100 {
+        for session in [&mut eve, &mut bob, &mut slow] {
+            session.serve(Duration::from_millis(5), &mut |_| {});
+        }
+    }
+    let dropped = arena.dropped(&before, "data_buffer_full")?;
+    let received = bob.messages;
+    for session in [eve, slow, bob] {
+        session.leave();
+    }
+    Ok(Finding::new(
+        dropped > 0 && received > 0 && grown < 16 << 20,
+        format!(
+            "{sent} sent; the good one received {received}, {dropped} dropped for the slow one; \
+             memory +{}",
+            mebibytes(grown)
+        ),
+    ))
+}
+
+fn message_flood(arena: &mut Arena) -> Outcome<Finding> {
+    let room = format!("data-{}", arena.number());
+    let mut eve = arena.join(&room, Role::Publisher)?;
+    let mut bob = arena.join(&room, Role::Subscriber)?;
+    eve.open_channels()?;
+    bob.serve(Duration::from_millis(500), &mut |_| {});
+    let before = arena.count()?;
+    let packet = user_packet(0, 10)?;
+    let (begin, mut sent) = (Instant::now(), 0_u64);
+    while begin.elapsed() < Duration::from_secs(arena.amount(4, 15)) {
+        for _ in 0..50 {
+            sent += u64::from(eve.send_data("_reliable", packet.clone()));
+        }
+        for _ in 0..20 {
+            eve.drain();
+        }
+        bob.drain();
+    }
+    let took = begin.elapsed().as_secs_f64();
+    let [policed, accepted] = arena.grew_all(
+        &before,
+        [
+            "millrace_drop_data_rate_total",
+            "millrace_data_total{direction=\"outgoing\"}",
+        ],
+    )?;
+    eve.leave();
+    bob.leave();
+    Ok(Finding::new(
+        policed > 0 && accepted as f64 <= 5_000.0 * (took + 1.0) * 1.1,
+        format!("{sent} sent in {took:.1} s: {accepted} passed on, {policed} policed"),
+    ))
+}
