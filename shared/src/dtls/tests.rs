@@ -235,15 +235,16 @@ fn survives_duplication_and_loss_of_every_third_datagram() {
 #[test]
 fn survives_datagrams_in_the_wrong_order() {
     let mut pair = Pair::new();
-    let mut held = Vec::new();
-    pair.run(|n, _, datagram| {
-        // Every second datagram arrives behind the next one of either direction.
-        if n % 2 == 0 && n > 0 && held.is_empty() {
-            held.push(datagram);
+    let mut held: Option<(To, Vec<u8>)> = None;
+    pair.run(|n, to, datagram| {
+        // Every second datagram arrives behind the next one of its direction.
+        if n % 2 == 0 && n > 0 && held.is_none() {
+            held = Some((to, datagram));
             return Vec::new();
         }
         let mut arriving = vec![datagram];
-        arriving.append(&mut held);
+        let late = held.take_if(|(direction, _)| *direction == to);
+        arriving.extend(late.map(|(_, datagram)| datagram));
         arriving
     });
     pair.assert_connected();
