@@ -56,10 +56,11 @@ impl Room {
                 "room has exceeded its max participants",
             ))
         } else {
+            let joined_at = self.joined_after(existing);
             if let Some(older) = existing {
                 self.remove(older, CloseReason::DuplicateIdentity);
             }
-            let (id, session) = self.admit(claims, &params);
+            let (id, session) = self.admit(claims, &params, joined_at);
             if let Some(v1) = &params.v1 {
                 self.first_requests(id, v1);
             }
@@ -79,14 +80,23 @@ impl Room {
         self.max_participants > 0 && present as u64 >= u64::from(self.max_participants)
     }
 
+    /// Now, or just after the session that is replaced: clients take the later one for the present
+    /// one, and clocks step back.
+    fn joined_after(&self, existing: Option<ParticipantId>) -> SystemTime {
+        let older = existing.and_then(|id| self.participants.get(&id));
+        let earliest = older.map(|older| older.joined_at + Duration::from_millis(1));
+        SystemTime::now().max(earliest.unwrap_or(SystemTime::UNIX_EPOCH))
+    }
+
     fn admit(
         &mut self,
         claims: crate::auth::Claims,
         params: &super::message::JoinParams,
+        joined_at: SystemTime,
     ) -> (ParticipantId, SignalSession) {
         let id = ParticipantId(self.number());
         let (signal, session) = self.connect_signal(id);
-        let participant = self.new_participant(claims, params, signal);
+        let participant = self.new_participant(claims, params, signal, joined_at);
         let session = SignalSession {
             room_sid: self.sid.clone(),
             participant_sid: participant.sid.clone(),
@@ -199,6 +209,7 @@ impl Room {
         claims: crate::auth::Claims,
         params: &super::message::JoinParams,
         signal: Signal,
+        joined_at: SystemTime,
     ) -> Participant {
         let client = Client::new(params.client_info.clone());
         let single_connection = params.v1.is_some();
@@ -228,7 +239,7 @@ impl Room {
             region: self.settings.region.clone(),
             state: State::Joining,
             version: 0,
-            joined_at: SystemTime::now(),
+            joined_at,
             close_reason: None,
             is_publisher: false,
             auto_subscribe: params.auto_subscribe,
