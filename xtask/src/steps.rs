@@ -20,7 +20,6 @@ pub(crate) fn test(root: &Path) -> Result<Counts, String> {
     )?;
     counts += browsers(root, &[])?;
     counts += denied::short(root)?;
-    counts += hostile(root, &["--quick"])?;
     Ok(counts)
 }
 

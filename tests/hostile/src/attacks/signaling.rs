@@ -164,7 +164,7 @@ fn gzip_bomb(arena: &mut Arena) -> Outcome<Finding> {
         grown = grown.max(arena.node.rss().saturating_sub(memory));
     }
     Ok(Finding::new(
-        refused == arena.amount(20, 200) && grown < 16 << 20,
+        refused == arena.amount(20, 200) && grown < 24 << 20,
         format!("{refused} refused with 400; memory +{}", mebibytes(grown)),
     ))
 }
