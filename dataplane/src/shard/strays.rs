@@ -118,23 +118,19 @@ impl Shard {
         class: DatagramClass,
         packet: &[u8],
     ) -> Option<Slot> {
-        let mut owners: ArrayVec<Slot, STRAY_OWNERS_TRIED_MAX> = ArrayVec::new();
-        let behind = |selected: Tuple| selected.remote.ip() == tuple.remote.ip();
-        let neighbours = self.transports.iter().filter(|(_, transport)| {
-            !transport.closed && transport.ice.selected().is_some_and(behind)
-        });
-        let from = self.strays.cursor;
-        owners.extend(
-            neighbours
-                .skip(from)
-                .take(STRAY_OWNERS_TRIED_MAX)
-                .map(|(slot, _)| slot),
-        );
-        self.strays.cursor = if owners.is_full() {
-            from + STRAY_OWNERS_TRIED_MAX
+        let neighbours = self.demux.by_ip(tuple.remote.ip());
+        let from = if self.strays.cursor < neighbours.len() {
+            self.strays.cursor
         } else {
             0
         };
+        let owners: ArrayVec<Slot, STRAY_OWNERS_TRIED_MAX> = neighbours
+            .iter()
+            .skip(from)
+            .take(STRAY_OWNERS_TRIED_MAX)
+            .copied()
+            .collect();
+        self.strays.cursor = from + owners.len();
         owners
             .into_iter()
             .find(|slot| self.opens(*slot, class, packet))
@@ -147,6 +143,9 @@ impl Shard {
         ) else {
             return false;
         };
+        if transport.closed {
+            return false;
+        }
         copy.copy_from_slice(packet);
         let Ok(srtp) = transport.security.rx() else {
             return false;
