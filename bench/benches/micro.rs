@@ -1,9 +1,5 @@
 //! Each stage of a packet's way alone. Times are of one call.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
-#![allow(
-    missing_docs,
-    reason = "criterion's macros make functions without documentation"
-)]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

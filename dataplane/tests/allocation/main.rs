@@ -1,10 +1,7 @@
 //! Forwarding a packet allocates nothing, on its shard and across to another. One test in this binary: it counts for the whole process.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "a test is the shard's host"
-)]
+#![allow(clippy::disallowed_methods, reason = "a test is the shard's host")]
+#![allow(clippy::disallowed_types, reason = "a test is the shard's host")]
 
 mod counting;
 #[path = "../shard/harness/mod.rs"]

@@ -1,11 +1,8 @@
 //! The simulated node: shards in virtual time, with peers, networks and kernels that fail by one
 //! seed. How to run, read and repeat a seed: `docs/simulation.md`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "a test is the shards' host"
-)]
+#![allow(clippy::disallowed_methods, reason = "a test is the shards' host")]
+#![allow(clippy::disallowed_types, reason = "a test is the shards' host")]
 
 mod act;
 #[path = "../shard/harness/peer.rs"]
