@@ -70,6 +70,7 @@ impl Receive for Inbox {
             local: tuple.local,
             payload,
             truncated: false,
+            waited: Duration::ZERO,
         })
     }
 }

@@ -2,11 +2,13 @@
 //! written and read byte by byte.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
 
 /// Room for a `sockaddr_in6` (28 bytes), rounded so that what follows it stays aligned.
 pub(crate) const NAME_LEN: usize = 32;
-/// Room for an `in6_pktinfo` (40 bytes with header and padding) and a segment size (24 bytes).
-pub(crate) const CONTROL_LEN: usize = 64;
+/// Room for an `in6_pktinfo` (40 bytes with header and padding), and a segment size (24 bytes) or a
+/// time stamp (32 bytes).
+pub(crate) const CONTROL_LEN: usize = 80;
 
 const FAMILY_INET: u16 = libc::AF_INET as u16;
 const FAMILY_INET6: u16 = libc::AF_INET6 as u16;
@@ -15,7 +17,7 @@ const ALIGN: usize = size_of::<usize>();
 
 const _: () = assert!(HEADER_LEN == size_of::<usize>() + 8);
 const _: () = assert!(size_of::<libc::sockaddr_in6>() <= NAME_LEN);
-const _: () = assert!(CONTROL_LEN >= 2 * HEADER_LEN + 20 + 4 + 8);
+const _: () = assert!(CONTROL_LEN >= 2 * HEADER_LEN + 20 + 4 + size_of::<libc::timespec>());
 
 /// Writes `addr` as a `sockaddr_in` or `sockaddr_in6`; returns its length.
 pub(crate) fn encode_name(addr: &SocketAddr, out: &mut [u8; NAME_LEN]) -> usize {
@@ -104,27 +106,50 @@ fn encode_message(out: &mut [u8], level: i32, kind: i32, value: &[u8]) -> usize 
     space
 }
 
-/// The address a datagram was sent to, from its PKTINFO; `bound` gives the port, and the address
-/// if the kernel sent no PKTINFO.
-pub(crate) fn decode_local(mut control: &[u8], bound: SocketAddr) -> SocketAddr {
+/// What the kernel says about a datagram beside its sender.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Arrived {
+    /// The address it was sent to.
+    pub(crate) local: SocketAddr,
+    /// When the kernel got it, since 1970.
+    pub(crate) at: Option<Duration>,
+}
+
+/// Reads the control messages of a receive; `bound` gives the port, and the address if the kernel
+/// sent no PKTINFO.
+pub(crate) fn decode_control(mut control: &[u8], bound: SocketAddr) -> Arrived {
+    let mut arrived = Arrived {
+        local: bound,
+        at: None,
+    };
     while let Some((level, kind, value, rest)) = decode_message(control) {
         match (level, kind) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 // ipi_spec_dst: the local address, which for unicast is the destination.
                 if let Some(ip) = value.get(4..).and_then(<[u8]>::first_chunk::<4>) {
-                    return SocketAddr::new(IpAddr::from(*ip), bound.port());
+                    arrived.local = SocketAddr::new(IpAddr::from(*ip), bound.port());
                 }
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 if let Some(local) = decode_pktinfo6(value, bound.port()) {
-                    return local;
+                    arrived.local = local;
                 }
             }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => arrived.at = decode_timespec(value),
             _ => {}
         }
         control = rest;
     }
-    bound
+    arrived
+}
+
+fn decode_timespec(value: &[u8]) -> Option<Duration> {
+    let secs = i64::from_ne_bytes(*value.first_chunk()?);
+    let nanos = i64::from_ne_bytes(*value.get(8..)?.first_chunk()?);
+    Some(Duration::new(
+        u64::try_from(secs).ok()?,
+        u32::try_from(nanos).ok()?,
+    ))
 }
 
 fn decode_pktinfo6(value: &[u8], port: u16) -> Option<SocketAddr> {
@@ -169,10 +194,8 @@ mod tests {
         let mut control = [0xff; CONTROL_LEN];
         let len = encode_control(&source, Some(1200), &mut control);
         assert_eq!(len, 64);
-        assert_eq!(
-            decode_local(&control[..len], "[::]:7882".parse().unwrap()),
-            source
-        );
+        let arrived = decode_control(&control[..len], "[::]:7882".parse().unwrap());
+        assert_eq!((arrived.local, arrived.at), (source, None));
         let (level, kind, value, rest) = decode_message(&control[40..len]).unwrap();
         assert_eq!((level, kind), (libc::SOL_UDP, libc::UDP_SEGMENT));
         assert_eq!(value, 1200u16.to_ne_bytes());
@@ -184,8 +207,8 @@ mod tests {
         let bound: SocketAddr = "127.0.0.1:9".parse().unwrap();
         let mut control = [0u8; CONTROL_LEN];
         // Zero and overlong lengths end the walk instead of looping or reading past the end.
-        assert_eq!(decode_local(&control, bound), bound);
+        assert_eq!(decode_control(&control, bound).local, bound);
         control[..8].copy_from_slice(&usize::MAX.to_ne_bytes());
-        assert_eq!(decode_local(&control, bound), bound);
+        assert_eq!(decode_control(&control, bound).local, bound);
     }
 }

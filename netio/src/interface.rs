@@ -16,6 +16,8 @@ pub struct Datagram<'a> {
     pub payload: &'a mut [u8],
     /// The datagram was longer than the receive buffer; the rest of it is lost.
     pub truncated: bool,
+    /// How long it had been with the kernel when [`NetIo::park`] returned; zero if that is unknown.
+    pub waited: Duration,
 }
 
 impl Datagram<'_> {

@@ -24,7 +24,7 @@ mod socket;
 mod sys;
 mod train;
 
-pub use cpu::{allowed_cpus, pin_to_cpu, ring_allowed};
+pub use cpu::{allowed_cpus, pin_to_cpu, ring_allowed, thread_cpu_time};
 pub use doorbell::Doorbell;
 pub use interface::{
     Datagram, NetCounters, NetIo, Receive, ReceiveCounters, SendCounters, SendErrors, TrainHint,

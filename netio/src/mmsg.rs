@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use millrace_shared::ice::Tuple;
 
-use crate::address::{decode_local, decode_name};
+use crate::address::{Arrived, decode_control, decode_name};
 use crate::batch::{ReceiveBatch, SendBatch};
 use crate::doorbell::Doorbell;
 use crate::interface::{
@@ -95,6 +95,7 @@ impl NetIo for MmsgIo {
             self.poll(timeout);
             self.doorbell.end_park();
         }
+        self.rx.woken_at = sys::since_1970();
     }
 
     fn counters(&self) -> NetCounters {
@@ -119,6 +120,8 @@ struct MmsgRx {
     /// Datagrams that may still be taken before the next split.
     left: usize,
     drain_max: usize,
+    /// When the last park returned, since 1970.
+    woken_at: Duration,
     counters: ReceiveCounters,
     syscalls: u64,
 }
@@ -134,6 +137,7 @@ impl MmsgRx {
             taken: 0,
             left: config.drain_max,
             drain_max: config.drain_max,
+            woken_at: Duration::ZERO,
             counters: ReceiveCounters::default(),
             syscalls: 0,
         })
@@ -195,11 +199,13 @@ impl Receive for MmsgRx {
         self.counters.datagrams += 1;
         self.counters.bytes += message.payload.len() as u64;
         self.counters.truncated += u64::from(message.truncated);
+        let Arrived { local, at } = decode_control(message.control, bound);
         Some(Datagram {
             remote,
-            local: decode_local(message.control, bound),
+            local,
             payload: message.payload,
             truncated: message.truncated,
+            waited: at.map_or(Duration::ZERO, |at| self.woken_at.saturating_sub(at)),
         })
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use millrace_shared::ice::Tuple;
 
-use crate::address::{CONTROL_LEN, NAME_LEN, decode_local, decode_name};
+use crate::address::{Arrived, CONTROL_LEN, NAME_LEN, decode_control, decode_name};
 use crate::buffers::{Buffers, Filled};
 use crate::doorbell::Doorbell;
 use crate::interface::{
@@ -19,6 +19,7 @@ use crate::open::Config;
 use crate::outbox::{self, Flush, Outbox};
 use crate::queue::{Completion, Queue};
 use crate::socket::Socket;
+use crate::sys;
 use crate::train::Ready;
 
 /// io_uring_recvmsg_out, which the kernel writes before name, control and payload: four u32,
@@ -89,6 +90,7 @@ impl RingIo {
                 buffers,
                 lent: None,
                 sockets,
+                woken_at: Duration::ZERO,
                 counters: ReceiveCounters::default(),
             },
             doorbell,
@@ -165,6 +167,7 @@ impl NetIo for RingIo {
             self.doorbell.end_park();
         }
         self.drain();
+        self.rx.woken_at = sys::since_1970();
     }
 
     fn counters(&self) -> NetCounters {
@@ -204,6 +207,8 @@ struct RingRx {
     /// The buffer of the datagram handed out last; it returns to the kernel on the next call.
     lent: Option<Filled>,
     sockets: Rc<[Socket]>,
+    /// When the last park returned, since 1970.
+    woken_at: Duration,
     counters: ReceiveCounters,
 }
 
@@ -255,11 +260,13 @@ impl Receive for RingRx {
         self.counters.truncated += u64::from(layout.truncated);
         let (head, payload) = self.buffers.bytes(filled).split_at_mut(PAYLOAD_AT);
         let control = &head[OUT_LEN + NAME_LEN..][..layout.control_len];
+        let Arrived { local, at } = decode_control(control, bound);
         Some(Datagram {
             remote,
-            local: decode_local(control, bound),
+            local,
             payload: &mut payload[..layout.payload_len],
             truncated: layout.truncated,
+            waited: at.map_or(Duration::ZERO, |at| self.woken_at.saturating_sub(at)),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::address::{NAME_LEN, decode_name, encode_name};
 
@@ -85,6 +85,12 @@ pub(crate) fn poll(polled: &mut [libc::pollfd], timeout: Option<Duration>) -> bo
     let count = polled.len() as libc::nfds_t;
     // SAFETY: `count` live elements; `timeout` is null or a live timespec.
     unsafe { libc::ppoll(polled.as_mut_ptr(), count, timeout, ptr::null()) >= 0 }
+}
+
+/// The clock of the kernel's time stamps. Zero before 1970.
+pub(crate) fn since_1970() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default()
 }
 
 /// The default slack of 50 us would delay every wake-up of this thread for a deadline.

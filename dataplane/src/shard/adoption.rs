@@ -356,6 +356,7 @@ impl Shard {
             local: tuple.local,
             payload,
             truncated: false,
+            waited: std::time::Duration::ZERO,
         };
         self.ingress(now, datagram, tx)
     }

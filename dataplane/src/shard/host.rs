@@ -30,6 +30,9 @@ use crate::speakers::SpeakerConfig;
 /// Longest park: a wake-up of an idle shard once a second feeds its metrics.
 const PARK_MAX: Duration = Duration::from_secs(1);
 
+/// The thread's CPU time is a system call, and told once a second.
+const CPU_TIME_INTERVAL: Duration = Duration::from_secs(1);
+
 /// One shard to start.
 #[derive(Debug)]
 pub(crate) struct HostConfig {
@@ -229,15 +232,23 @@ fn announce(config: &HostConfig, facts: &BackendFacts, events: &dyn EventSink) {
 
 fn run_loop(mut shard: Shard, mut io: Box<dyn NetIo>, commands: &Receiver<Command>, epoch: &Epoch) {
     let clock = || epoch.timestamp(Instant::now());
+    let mut cpu_due = Timestamp::default();
     loop {
-        let deadline = shard.tick(clock(), io.as_mut(), &mut commands.try_iter());
+        let began = clock();
+        let deadline = shard.tick(began, io.as_mut(), &mut commands.try_iter());
         if shard.stopping() {
             // What the goodbye wrote has been submitted by the tick.
             return;
         }
+        let now = clock();
+        shard.note_handed_over(began, now);
+        if now >= cpu_due {
+            cpu_due = now + CPU_TIME_INTERVAL;
+            shard.note_cpu_time(millrace_netio::thread_cpu_time());
+        }
         // Also when something is due already: a park of no time takes in what has arrived, and
         // without it due timers would shut packets out.
-        io.park(Some(wait(deadline, clock())));
+        io.park(Some(wait(deadline, now)));
     }
 }
 

@@ -34,6 +34,7 @@ use millrace_shared::link::{Event, EventSink, ShardMetrics};
 use millrace_shared::time::{Epoch, Timestamp};
 use millrace_shared::wire::rtcp::ReportBlock;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::demux::Demux;
 use crate::downtrack::DownTrack;
@@ -197,6 +198,8 @@ pub struct Shard {
     reports_armed: Armed,
     metrics_armed: Armed,
     metrics: ShardMetrics,
+    /// Of the packets that this tick forwarded: how long they waited for it.
+    forwarded_waits: Vec<Duration>,
     stopping: bool,
 
     /// Scratch of one datagram for STUN and RTCP.
@@ -253,6 +256,7 @@ impl Shard {
             reports_armed: Armed::default(),
             metrics_armed: Armed::default(),
             metrics: ShardMetrics::default(),
+            forwarded_waits: Vec::with_capacity(tick::DATAGRAMS_PER_TICK_MAX),
             stopping: false,
             scratch: Box::new([0; SCRATCH_LEN]),
             poll_buffer: PollBuffer::new(),
@@ -339,8 +343,12 @@ impl Shard {
     ) {
         self.metrics.datagrams_received += 1;
         self.metrics.bytes_received += datagram.payload.len() as u64;
+        let (waited, forwarded) = (datagram.waited, self.metrics.rtp_forwarded);
         if let Err(reason) = self.ingress(now, datagram, tx) {
             self.count(reason);
+        }
+        if self.metrics.rtp_forwarded > forwarded {
+            self.forwarded_waits.push(waited);
         }
     }
 }

@@ -52,6 +52,7 @@ impl Receive for Inbox {
             local: tuple.local,
             payload,
             truncated: false,
+            waited: std::time::Duration::ZERO,
         })
     }
 }

@@ -19,7 +19,7 @@ use super::Shard;
 
 /// Datagrams of one tick. Bounds how long a command or a timer waits under overload: 256 packets to
 /// 100 subscribers are about 30 ms.
-const DATAGRAMS_PER_TICK_MAX: usize = 256;
+pub(super) const DATAGRAMS_PER_TICK_MAX: usize = 256;
 /// Commands of one tick; one that adds a track costs some microseconds.
 const COMMANDS_PER_TICK_MAX: usize = 64;
 /// When to try again to hand over what a full control lane did not take. The other shard empties it
@@ -35,6 +35,7 @@ impl Shard {
         commands: &mut dyn Iterator<Item = Command>,
     ) -> Timestamp {
         self.metrics.ticks += 1;
+        self.forwarded_waits.clear();
         self.berths.begin_tick();
         let (rx, tx) = io.split();
         let mut received = 0;
@@ -74,12 +75,26 @@ impl Shard {
         self.timers.next().min(retry)
     }
 
+    /// The tick that began at `began` has handed everything to the kernel.
+    pub fn note_handed_over(&mut self, began: Timestamp, now: Timestamp) {
+        let held = now.since(began);
+        for waited in self.forwarded_waits.drain(..) {
+            self.metrics.forwarding.record(waited + held);
+        }
+    }
+
+    /// CPU time of the shard's thread so far.
+    pub fn note_cpu_time(&mut self, cpu: Duration) {
+        self.metrics.cpu = cpu;
+    }
+
     fn note_io(&mut self, io: &NetCounters) {
         let metrics = &mut self.metrics;
         metrics.receive_starved = io.receive.starved;
         metrics.receive_errors = io.receive.errors;
         metrics.datagrams_sent = io.send.datagrams;
         metrics.bytes_sent = io.send.bytes;
+        metrics.trains = io.send.trains;
         metrics.sends = io.send.submissions;
         metrics.gso_refused = io.send.gso_refused;
         metrics.send_full = io.send.errors.full;
@@ -87,5 +102,7 @@ impl Shard {
         metrics.send_unreachable = io.send.errors.unreachable;
         metrics.send_denied = io.send.errors.denied;
         metrics.send_other = io.send.errors.other;
+        metrics.syscalls = io.syscalls;
+        metrics.wakes = io.wakes;
     }
 }

@@ -1,5 +1,7 @@
 //! A published track and its copies.
 
+use std::time::Duration;
+
 use millrace_shared::drop::DropReason;
 use millrace_shared::ice::Tuple;
 use millrace_shared::ids::{DownTrackId, Ssrc, TrackId};
@@ -112,6 +114,17 @@ fn what_netio_sent_is_in_the_metrics() {
     assert_eq!(world.peers[subscribers[0]].rtp.len(), 3);
     assert!(after.datagrams_sent >= before.datagrams_sent + 3);
     assert!(after.bytes_sent >= before.bytes_sent + 3 * 200);
+}
+
+#[test]
+fn the_forwarding_latency_counts_each_packet_that_was_forwarded() {
+    let (mut world, publisher, _) = call(1, 2);
+    let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
+    send_frames(&mut world, publisher, &mut encoders, true);
+    let latencies = world.metrics().forwarding;
+    // One for a packet, however many copies; the network here keeps nothing waiting.
+    assert_eq!(latencies.count(), 3);
+    assert_eq!(latencies.sum(), 3 * Duration::from_micros(100));
 }
 
 #[test]

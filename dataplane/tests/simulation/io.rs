@@ -145,6 +145,7 @@ impl<M: Clone> Receive for Inbox<M> {
             local: inbound.tuple.local,
             payload: &mut inbound.bytes,
             truncated: false,
+            waited: Duration::ZERO,
         })
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 
 on_both_backends![
     receives_with_both_addresses,
+    tells_how_long_a_datagram_waited,
     replies_leave_from_the_address_the_peer_used,
     closed_ports_do_not_stall_reception,
     empty_and_overlong_datagrams,
@@ -33,6 +34,23 @@ fn receives_with_both_addresses(backend: Backend) {
         assert_eq!(node.receive(1), [expected]);
     }
     assert!(node.io.counters().receive.bytes >= 12);
+}
+
+fn tells_how_long_a_datagram_waited(backend: Backend) {
+    let mut node = Node::open(&config(backend));
+    let peer = peer("127.0.0.1");
+    let delay = Duration::from_millis(20);
+    let sent = Instant::now();
+    peer.send_to(b"early", node.addr("127.0.0.1")).unwrap();
+    thread::sleep(delay);
+    let mut waited = None;
+    while waited.is_none() && sent.elapsed() < Duration::from_secs(2) {
+        node.io.park(Some(Duration::from_millis(100)));
+        let (rx, _) = node.io.split();
+        waited = rx.receive().map(|datagram| datagram.waited);
+    }
+    let waited = waited.unwrap();
+    assert!((delay..=sent.elapsed()).contains(&waited), "{waited:?}");
 }
 
 fn replies_leave_from_the_address_the_peer_used(backend: Backend) {

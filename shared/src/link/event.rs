@@ -1,10 +1,12 @@
 //! Data plane to control plane.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::command::Fingerprint;
+use super::latency::Latencies;
 use super::snapshot::Snapshot;
 use crate::drop::DropCounts;
 use crate::ids::{DownTrackId, GroupId, Pt, ShardId, Ssrc, TrackId, TransportId};
@@ -90,6 +92,8 @@ pub struct ShardMetrics {
     pub bytes_received: u64,
     pub datagrams_sent: u64,
     pub bytes_sent: u64,
+    /// Messages they left in: trains, and datagrams sent singly.
+    pub trains: u64,
     /// System calls or submissions that sent them.
     pub sends: u64,
     pub rtp_received: u64,
@@ -134,6 +138,14 @@ pub struct ShardMetrics {
     pub send_denied: u64,
     pub send_other: u64,
     pub ticks: u64,
+    /// System calls of the network, and returns from a wait among them.
+    pub syscalls: u64,
+    pub wakes: u64,
+    /// CPU time of the shard's thread, kernel included.
+    pub cpu: Duration,
+    /// Of each media packet of a publisher here: from the kernel's receipt until the last copy was
+    /// handed to the kernel.
+    pub forwarding: Latencies,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

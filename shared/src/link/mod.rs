@@ -10,6 +10,7 @@
 pub mod codec;
 mod command;
 mod event;
+mod latency;
 mod media;
 mod opening;
 mod overflow;
@@ -22,6 +23,7 @@ pub use event::{
     CandidatePair, CloseReason, Event, Hello, LocalAddress, ShardMetrics, SpeakerLevel,
     TrackReport, TransportReport,
 };
+pub use latency::{LATENCY_BOUNDS, Latencies};
 pub use media::{
     Codec, DownTrackConfig, Encoding, ExtIdOutOfRange, ExtIds, ExtKind, Layer, MediaKind,
     PtMapping, RedMapping, UpCodec, UpTrackConfig,

@@ -7,8 +7,9 @@ use millrace_shared::drop::DropReason;
 use millrace_shared::ids::ShardId;
 use millrace_shared::link::ShardMetrics;
 use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
 
-use super::{counter, gauge};
+use super::{NoLabelSet, counter, gauge};
 
 type Value = fn(&ShardMetrics) -> u64;
 /// Name, help, value.
@@ -23,11 +24,14 @@ const GAUGES: [Family; 4] = [
 ];
 
 #[rustfmt::skip]
-const COUNTERS: [Family; 17] = [
+const COUNTERS: [Family; 20] = [
     ("millrace_shard_ticks", "Passes of the loop", |m| m.ticks),
     ("millrace_shard_datagrams_received", "Datagrams received", |m| m.datagrams_received),
     ("millrace_shard_datagrams_sent", "Datagrams sent", |m| m.datagrams_sent),
+    ("millrace_shard_trains", "Messages that datagrams left in: trains, and single ones", |m| m.trains),
     ("millrace_shard_sends", "Calls that sent datagrams", |m| m.sends),
+    ("millrace_shard_syscalls", "System calls of the network", |m| m.syscalls),
+    ("millrace_shard_wakes", "Returns from a wait", |m| m.wakes),
     ("millrace_shard_receive_starved", "Times no receive buffer was free", |m| m.receive_starved),
     ("millrace_shard_receive_errors", "Errors of sockets while receiving", |m| m.receive_errors),
     ("millrace_shard_gso_refused", "Trains sent singly", |m| m.gso_refused),
@@ -68,6 +72,7 @@ pub(super) fn encode(
     for (name, help, value) in COUNTERS {
         counter(out, name, help, &family(value))?;
     }
+    encode_times(shards, out)?;
     let refused: Vec<_> = shards
         .iter()
         .flat_map(|(shard, metrics)| {
@@ -85,18 +90,56 @@ pub(super) fn encode(
     )
 }
 
+/// CPU time and forwarding latency, in seconds as Prometheus wants them.
+fn encode_times(
+    shards: &BTreeMap<ShardId, ShardMetrics>,
+    out: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
+    let help = "CPU time of the shard's thread";
+    let mut metric = out.encode_descriptor(
+        "millrace_shard_cpu_seconds",
+        help,
+        None,
+        MetricType::Counter,
+    )?;
+    for (shard, metrics) in shards {
+        let value = metrics.cpu.as_secs_f64();
+        metric
+            .encode_family(&[("shard", shard.to_string())])?
+            .encode_counter::<NoLabelSet, f64, u64>(&value, None)?;
+    }
+    let help = "From a packet's arrival until its last copy was handed to the kernel";
+    let name = "millrace_shard_forwarding_seconds";
+    let mut metric = out.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for (shard, metrics) in shards {
+        let latencies = &metrics.forwarding;
+        let buckets: Vec<_> = latencies
+            .buckets()
+            .map(|(bound, count)| (bound.map_or(f64::MAX, |bound| bound.as_secs_f64()), count))
+            .collect();
+        let (sum, count) = (latencies.sum().as_secs_f64(), latencies.count());
+        metric
+            .encode_family(&[("shard", shard.to_string())])?
+            .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+    }
+    Ok(())
+}
+
 /// Sum over shards. Every field is named, so that a new one cannot be forgotten.
 pub(super) fn add(sum: ShardMetrics, shard: &ShardMetrics) -> ShardMetrics {
     let mut drops = sum.drops;
     for reason in DropReason::ALL {
         drops.add(*reason, shard.drops.of(*reason));
     }
+    let mut forwarding = sum.forwarding;
+    forwarding.add(&shard.forwarding);
     ShardMetrics {
         drops,
         datagrams_received: sum.datagrams_received + shard.datagrams_received,
         bytes_received: sum.bytes_received + shard.bytes_received,
         datagrams_sent: sum.datagrams_sent + shard.datagrams_sent,
         bytes_sent: sum.bytes_sent + shard.bytes_sent,
+        trains: sum.trains + shard.trains,
         sends: sum.sends + shard.sends,
         rtp_received: sum.rtp_received + shard.rtp_received,
         rtp_forwarded: sum.rtp_forwarded + shard.rtp_forwarded,
@@ -131,5 +174,9 @@ pub(super) fn add(sum: ShardMetrics, shard: &ShardMetrics) -> ShardMetrics {
         send_denied: sum.send_denied + shard.send_denied,
         send_other: sum.send_other + shard.send_other,
         ticks: sum.ticks + shard.ticks,
+        syscalls: sum.syscalls + shard.syscalls,
+        wakes: sum.wakes + shard.wakes,
+        cpu: sum.cpu + shard.cpu,
+        forwarding,
     }
 }

@@ -32,6 +32,8 @@ use peer::Peer;
 
 pub(crate) const GROUP: GroupId = GroupId(1);
 const START: Timestamp = Timestamp::from_millis(10_000);
+/// From a tick's begin until the kernel has what it wrote.
+const TICK_TAKES: Duration = Duration::from_micros(100);
 const DATAGRAMS_SENT_MAX: usize = 8_192;
 
 pub(crate) fn local() -> SocketAddr {
@@ -354,6 +356,7 @@ impl World {
         }
         let mut commands = std::iter::from_fn(|| node.commands.pop_front());
         node.due = node.shard.tick(self.now, &mut node.net, &mut commands);
+        node.shard.note_handed_over(self.now, self.now + TICK_TAKES);
         let mut events = self.log.0.lock().unwrap();
         if let Some(observer) = &mut self.observer {
             observer.after_tick(&events);

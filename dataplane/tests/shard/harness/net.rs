@@ -83,6 +83,7 @@ impl Receive for Inbox {
             local: inbound.tuple.local,
             payload: &mut inbound.bytes,
             truncated: inbound.truncated,
+            waited: Duration::ZERO,
         })
     }
 }
