@@ -158,11 +158,12 @@ impl Shard {
         let Some(entry) = self.up_tracks.get_mut(slot) else {
             return;
         };
+        let missed = entry.track.due_resends(now);
+        // After it: what it gives up wants a key frame.
         let due = entry.track.due_keyframe_requests(now);
         let layers = due
             .iter()
             .fold(0, |bits, request| bits | 1u8 << request.spatial.min(7));
-        let missed = entry.track.due_resends(now);
         let (track, at) = (entry.track.track(), entry.track.next_timeout());
         self.timers.arm(&mut entry.armed, at, Reason::UpTrack(slot));
         for (spatial, seqs) in missed {

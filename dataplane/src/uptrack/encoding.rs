@@ -10,7 +10,7 @@ use millrace_shared::time::{ExtSeq, RtpTime, Timestamp};
 
 use super::KeyframeRequest;
 use super::keyframe::KeyframeThrottle;
-use super::nack::{BATCH_MAX, NackRegister, Repair};
+use super::nack::{BATCH_MAX, NackBatch, NackRegister, Repair};
 use super::sequence::Order;
 use super::store::PacketStore;
 use super::stream_rx::{Arrival, RxPacket, StreamRx};
@@ -95,6 +95,7 @@ impl EncodingRx {
         nack: bool,
         frames: &mut u32,
     ) -> Result<Arrival, DropReason> {
+        let silence = self.silence(now);
         let arrival = self.rx.receive(now, packet)?;
         if arrival.starts_frame {
             *frames = frames.wrapping_add(1);
@@ -112,10 +113,18 @@ impl EncodingRx {
                 return Ok(arrival);
             }
         };
-        if nack && self.nacks.note_gap(now, arrival.seq, missing) == Repair::Hopeless {
+        let repair = nack.then(|| self.nacks.note_gap(now, arrival.seq, missing, silence));
+        if repair == Some(Repair::Hopeless) {
             self.want_keyframe();
         }
         Ok(arrival)
+    }
+
+    /// How long nothing of it came.
+    fn silence(&self, now: Timestamp) -> Duration {
+        self.rx
+            .last_at()
+            .map_or(Duration::ZERO, |last_at| now.since(last_at))
     }
 
     /// Takes a number that the home has sent. What is missing before it, a full lane lost, or it is
@@ -128,15 +137,26 @@ impl EncodingRx {
         }
         self.mirrored = Some(seq);
         let missing = seq.0 - newest.0 - 1;
-        if self.nacks.note_gap(now, seq, missing) == Repair::Hopeless {
+        let silence = self.silence(now);
+        if self.nacks.note_gap(now, seq, missing, silence) == Repair::Hopeless {
             self.want_keyframe();
         }
+    }
+
+    /// What to ask the publisher for again. What is given up, only a key frame replaces: subscribers
+    /// would see that as late as a second after, and ask then.
+    pub(super) fn due_nacks(&mut self, now: Timestamp) -> NackBatch {
+        let due = self.nacks.due(now);
+        if self.nacks.take_broken() {
+            self.want_keyframe();
+        }
+        due
     }
 
     /// What to ask the home for again.
     pub(super) fn due_resends(&mut self, now: Timestamp) -> ArrayVec<ExtSeq, BATCH_MAX> {
         let newest = self.mirrored.unwrap_or_default();
-        let due = self.nacks.due(now);
+        let due = self.due_nacks(now);
         due.iter().map(|seq| newest.extend(*seq)).collect()
     }
 
@@ -155,8 +175,9 @@ impl EncodingRx {
     }
 
     /// A packet arrived at which decoding can start. Whether it is the first of its key frame.
-    pub(super) fn note_keyframe(&mut self, rtp_time: RtpTime) -> bool {
+    pub(super) fn note_keyframe(&mut self, seq: ExtSeq, rtp_time: RtpTime) -> bool {
         self.keyframes.note_keyframe();
+        self.nacks.note_keyframe(seq);
         self.keyframe_time.replace(rtp_time) != Some(rtp_time)
     }
 

@@ -69,7 +69,7 @@ impl UpTrack {
         }
         encoding.note_alive(now, self.frames);
         if meta.keyframe_start {
-            encoding.keyframes.note_keyframe();
+            encoding.note_keyframe(meta.seq, meta.rtp_time);
         }
         encoding.store.insert(packet);
         Ok(())

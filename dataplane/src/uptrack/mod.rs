@@ -245,7 +245,8 @@ impl UpTrack {
 
         let exts = carried_exts(rtp, ext_ids);
         let description = describe(codec.codec, payload, dependency_descriptor(&exts));
-        let keyframe_start = description.keyframe_start && encoding.note_keyframe(rtp.timestamp);
+        let keyframe_start =
+            description.keyframe_start && encoding.note_keyframe(arrival.seq, rtp.timestamp);
         let packet = Packet {
             meta: PacketMeta {
                 arrival: now,
@@ -296,7 +297,7 @@ impl UpTrack {
         let encodings = self.encodings.iter_mut();
         encodings
             .filter_map(|encoding| {
-                let seqs = encoding.nacks.due(now);
+                let seqs = encoding.due_nacks(now);
                 let ssrc = encoding.rx.ssrc()?;
                 (!seqs.is_empty()).then_some(Nack { ssrc, seqs })
             })

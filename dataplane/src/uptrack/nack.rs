@@ -19,6 +19,12 @@ const INTERVAL_MAX: Duration = Duration::from_millis(400);
 pub const TRIES_MAX: u8 = 10;
 /// Later than this a retransmission helps nobody, see `store::AGE_MAX`.
 pub const LIFETIME_MAX: Duration = super::store::AGE_MAX;
+/// A publisher that was silent for this long may have lost its way, and what it sent into the hole
+/// may be older than it keeps: libwebrtc keeps a second.
+pub const SILENCE: Duration = Duration::from_millis(500);
+/// Requests for a packet from such a hole. One that is not answered by then is given up: waiting
+/// costs every subscriber the picture, a key frame costs one frame's bitrate.
+pub const TRIES_AFTER_SILENCE_MAX: u8 = 2;
 
 /// Sequence numbers that one call asks for; the rest stays due. Five of these lists, spread as
 /// badly as possible, fit one datagram.
@@ -45,6 +51,10 @@ pub struct NackRegister {
     next_at: Timestamp,
     rtt: Duration,
     abandoned: u64,
+    /// Where the newest key frame begins: decoding needs nothing before it.
+    keyframe: ExtSeq,
+    /// A packet was given up that decoding needs.
+    broken: bool,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -54,6 +64,7 @@ struct Missing {
     /// The last request, once there was one.
     asked_at: Timestamp,
     tries: u8,
+    tries_max: u8,
 }
 
 impl Missing {
@@ -73,13 +84,21 @@ impl Default for NackRegister {
             next_at: Timestamp::NEVER,
             rtt: RTT_DEFAULT,
             abandoned: 0,
+            keyframe: ExtSeq::default(),
+            broken: false,
         }
     }
 }
 
 impl NackRegister {
-    /// `newest` arrived, and `count` packets before it have not.
-    pub fn note_gap(&mut self, now: Timestamp, newest: ExtSeq, count: u64) -> Repair {
+    /// `newest` arrived after `silence`, and `count` packets before it have not.
+    pub fn note_gap(
+        &mut self,
+        now: Timestamp,
+        newest: ExtSeq,
+        count: u64,
+        silence: Duration,
+    ) -> Repair {
         self.newest = newest;
         if count > NACK_PACKETS_MAX as u64 {
             self.abandoned += count + self.missing.len() as u64;
@@ -97,6 +116,11 @@ impl NackRegister {
         self.missing.drain(..surplus);
         self.abandoned += surplus as u64;
 
+        let tries_max = if silence < SILENCE {
+            TRIES_MAX
+        } else {
+            TRIES_AFTER_SILENCE_MAX
+        };
         self.next_at = self.next_at.min(now + REORDER_TOLERANCE);
         self.missing
             .extend((newest.0 - count..newest.0).map(|seq| Missing {
@@ -104,6 +128,7 @@ impl NackRegister {
                 since: now,
                 asked_at: now,
                 tries: 0,
+                tries_max,
             }));
         if surplus == 0 {
             Repair::Requested
@@ -138,14 +163,16 @@ impl NackRegister {
             return batch;
         }
         let newest = self.newest.0;
-        let rtt = self.rtt;
+        let (rtt, keyframe) = (self.rtt, self.keyframe);
         let before = self.missing.len();
         self.missing.retain(|missing| {
             // StreamRx refuses what lies further back than its window.
             let acceptable = missing.seq.0 + RECEIVE_WINDOW_PACKETS as u64 > newest;
             let timely = now.since(missing.since) < LIFETIME_MAX;
-            let exhausted = missing.tries >= TRIES_MAX && now >= missing.next_at(rtt);
-            acceptable && timely && !exhausted
+            let exhausted = missing.tries >= missing.tries_max && now >= missing.next_at(rtt);
+            let kept = acceptable && timely && !exhausted;
+            self.broken |= !kept && missing.seq > keyframe;
+            kept
         });
         self.abandoned += (before - self.missing.len()) as u64;
 
@@ -159,6 +186,20 @@ impl NackRegister {
         }
         self.next_at = next_at;
         batch
+    }
+
+    /// A key frame begins with `seq`.
+    pub fn note_keyframe(&mut self, seq: ExtSeq) {
+        if seq > self.keyframe {
+            self.keyframe = seq;
+            self.broken = false;
+        }
+    }
+
+    /// Whether [`Self::due`] gave up a packet since the last call without which decoding cannot go
+    /// on before the next key frame.
+    pub fn take_broken(&mut self) -> bool {
+        std::mem::take(&mut self.broken)
     }
 
     pub fn next_timeout(&self) -> Timestamp {
@@ -215,7 +256,10 @@ mod tests {
     #[test]
     fn asks_after_the_tolerance_and_then_ever_more_slowly() {
         let mut register = NackRegister::default();
-        assert_eq!(register.note_gap(ms(0), START, 2), Repair::Requested);
+        assert_eq!(
+            register.note_gap(ms(0), START, 2, Duration::ZERO),
+            Repair::Requested
+        );
         let mut asked_at = Vec::new();
         while register.next_timeout() != Timestamp::NEVER {
             let now = register.next_timeout();
@@ -232,7 +276,7 @@ mod tests {
     #[test]
     fn reordered_packet_is_never_asked_for() {
         let mut register = NackRegister::default();
-        let _ = register.note_gap(ms(0), START, 1);
+        let _ = register.note_gap(ms(0), START, 1, Duration::ZERO);
         register.note_received(ms(3), ExtSeq(START.0 - 1), false);
         assert_eq!(register.next_timeout(), Timestamp::NEVER);
         assert!(register.due(ms(1_000)).is_empty());
@@ -242,23 +286,65 @@ mod tests {
     fn a_hole_too_large_wants_a_key_frame() {
         let mut register = NackRegister::default();
         let count = NACK_PACKETS_MAX as u64;
-        assert_eq!(register.note_gap(ms(0), START, count + 1), Repair::Hopeless);
+        assert_eq!(
+            register.note_gap(ms(0), START, count + 1, Duration::ZERO),
+            Repair::Hopeless
+        );
         assert_eq!(register.next_timeout(), Timestamp::NEVER);
         // The same in pieces: the oldest make room.
         let newest = ExtSeq(START.0 + 1 + count);
-        assert_eq!(register.note_gap(ms(0), newest, count), Repair::Requested);
+        assert_eq!(
+            register.note_gap(ms(0), newest, count, Duration::ZERO),
+            Repair::Requested
+        );
         let newest = ExtSeq(newest.0 + 4);
-        assert_eq!(register.note_gap(ms(0), newest, 3), Repair::Hopeless);
+        assert_eq!(
+            register.note_gap(ms(0), newest, 3, Duration::ZERO),
+            Repair::Hopeless
+        );
         assert_eq!(register.missing.len(), NACK_PACKETS_MAX);
         assert_eq!(register.missing.capacity(), NACK_PACKETS_MAX);
+    }
+
+    fn until_nothing_is_due(register: &mut NackRegister) -> Timestamp {
+        let mut now = Timestamp::ZERO;
+        while register.next_timeout() != Timestamp::NEVER {
+            now = register.next_timeout();
+            let _ = register.due(now);
+        }
+        now
+    }
+
+    #[test]
+    fn what_is_given_up_breaks_the_stream_and_soon_after_a_silence() {
+        for (silence_ms, given_up_ms) in [(499, 1_500..=2_400), (500, 250..=300)] {
+            let mut register = NackRegister::default();
+            let silence = Duration::from_millis(silence_ms);
+            let _ = register.note_gap(ms(0), START, 3, silence);
+            assert!(!register.take_broken());
+            let at_ms = until_nothing_is_due(&mut register).as_millis();
+            assert!(given_up_ms.contains(&at_ms), "{silence_ms}: {at_ms}");
+            assert_eq!(register.abandoned(), 3);
+            assert!(register.take_broken());
+            assert!(!register.take_broken());
+        }
+    }
+
+    #[test]
+    fn what_lies_before_a_key_frame_breaks_nothing() {
+        let mut register = NackRegister::default();
+        let _ = register.note_gap(ms(0), START, 3, SILENCE);
+        register.note_keyframe(START);
+        until_nothing_is_due(&mut register);
+        assert!(!register.take_broken());
     }
 
     #[test]
     fn what_the_stream_would_refuse_is_given_up() {
         let mut register = NackRegister::default();
-        let _ = register.note_gap(ms(0), START, 1);
+        let _ = register.note_gap(ms(0), START, 1, Duration::ZERO);
         let newest = ExtSeq(START.0 + RECEIVE_WINDOW_PACKETS as u64);
-        let _ = register.note_gap(ms(1), newest, 0);
+        let _ = register.note_gap(ms(1), newest, 0, Duration::ZERO);
         assert!(register.due(ms(10)).is_empty());
         assert_eq!(register.abandoned(), 1);
     }
@@ -266,7 +352,7 @@ mod tests {
     #[test]
     fn what_exceeds_a_batch_is_due_at_once() {
         let mut register = NackRegister::default();
-        let _ = register.note_gap(ms(0), START, 100);
+        let _ = register.note_gap(ms(0), START, 100, Duration::ZERO);
         assert_eq!(register.due(ms(10)).len(), BATCH_MAX);
         assert!(register.next_timeout() <= ms(10));
         assert_eq!(register.due(ms(10)).len(), 100 - BATCH_MAX);
@@ -279,7 +365,7 @@ mod tests {
         for i in 0..40 {
             let now = ms(i * 1_000);
             let newest = ExtSeq(START.0 + i * 2);
-            let _ = register.note_gap(now, newest, 1);
+            let _ = register.note_gap(now, newest, 1, Duration::ZERO);
             let asked_at = now + REORDER_TOLERANCE;
             assert_eq!(register.due(asked_at).len(), 1);
             let answered_at = asked_at + Duration::from_millis(30);
@@ -317,7 +403,7 @@ mod tests {
                 match step {
                     Step::Gap(count) => {
                         newest += count + 1;
-                        let _ = register.note_gap(now, ExtSeq(newest), count);
+                        let _ = register.note_gap(now, ExtSeq(newest), count, Duration::ZERO);
                         model.extend((newest - count..newest).map(|seq| (seq, (now, 0))));
                         while model.len() > NACK_PACKETS_MAX {
                             model.pop_first();

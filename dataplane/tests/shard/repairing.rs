@@ -141,6 +141,50 @@ fn upstream_loss_is_nacked_and_repaired_for_everyone() {
     world.assert_unbroken();
 }
 
+/// A publisher whose packets of a second are lost, and who then answers NACKs or does not. When it was
+/// asked for a key frame after that, in milliseconds.
+fn plis_after_a_hole(answers: bool) -> Vec<u64> {
+    let (mut world, publisher, subscribers) = call(1, 2);
+    let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
+    for frame in 0..10 {
+        send_frames(&mut world, publisher, &mut encoders, frame == 0);
+    }
+    let mut lost = Vec::new();
+    for _ in 0..30 {
+        lost.extend(encoders[0].frame(false, 3, &mut world.transport_cc));
+        world.run_ms(33);
+    }
+    let back_ms = world.now.as_millis();
+    for _ in 0..40 {
+        send_frames(&mut world, publisher, &mut encoders, false);
+        if answers {
+            for packet in std::mem::take(&mut lost) {
+                let again = encoders[0].again(&packet, &mut world.transport_cc);
+                world.send_rtp(publisher, &again);
+            }
+        }
+    }
+    if answers {
+        let seqs = media_of(&world, subscribers[0], down_ssrc(0)).count();
+        assert_eq!(seqs, 3 * (10 + 30 + 40));
+    }
+    let plis = plis(&world, publisher, Ssrc(5_000)).into_iter();
+    plis.filter_map(|at_ms| at_ms.checked_sub(back_ms))
+        .collect()
+}
+
+// A browser asks only when its picture has stood still for 3 s.
+#[test]
+fn what_was_sent_into_a_hole_and_does_not_come_again_is_replaced_by_a_key_frame() {
+    let plis = plis_after_a_hole(false);
+    assert!(plis.first().is_some_and(|first| *first < 350), "{plis:?}");
+}
+
+#[test]
+fn a_hole_that_retransmissions_fill_asks_for_no_key_frame() {
+    assert!(plis_after_a_hole(true).is_empty());
+}
+
 // RFC 4585 §6.3.1: a key frame costs much, so requests of many are one.
 #[test]
 fn many_requests_for_a_key_frame_are_one_in_the_interval() {

@@ -111,12 +111,13 @@ pub(crate) fn nack(bytes: &[u8]) {
             return;
         };
         match step {
-            Loss::Gap(count) => {
-                let count = u64::from(count % 600);
+            Loss::Gap(number) => {
+                let count = u64::from(number % 600);
+                let silence = Duration::from_millis(u64::from(number / 64));
                 newest.0 += count + 1;
                 // More than the model: when exactly it gives a packet up is its own affair.
                 let held = register.missing_count();
-                let repair = register.note_gap(now, newest, count);
+                let repair = register.note_gap(now, newest, count, silence);
                 note_gap(&mut model, now, newest.0, count);
                 let fits = held as u64 + count <= NACK_PACKETS_MAX as u64;
                 assert_eq!(repair == Repair::Requested, fits || count == 0);
