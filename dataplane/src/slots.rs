@@ -65,6 +65,19 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Positions in use, and between them free ones.
+    pub fn positions(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What is at a position now.
+    pub fn at(&self, index: u32) -> Option<(Slot, &T)> {
+        let entry = self.entries.get(index as usize)?;
+        let generation = entry.generation;
+        let value = entry.value.as_ref()?;
+        Some((Slot { index, generation }, value))
+    }
+
     pub fn get(&self, slot: Slot) -> Option<&T> {
         self.entries
             .get(slot.index as usize)
@@ -127,6 +140,8 @@ mod tests {
         assert_eq!(second.index(), first.index());
         assert_eq!(slots.get(first), None);
         assert_eq!(slots.get(second), Some(&"second"));
+        assert_eq!(slots.at(0), Some((second, &"second")));
+        assert_eq!((slots.at(1), slots.positions()), (None, 1));
         assert_eq!(slots.len(), 1);
     }
 }

@@ -1,5 +1,5 @@
-//! Media from a tuple that nobody has checked: of a peer whose NAT chose another port in the middle of
-//! a call, or of a stranger.
+//! Media from a tuple that nobody has checked: of a peer whose NAT chose another port or address in the
+//! middle of a call, or of a stranger.
 //!
 //! Browsers notice at their next check, Chromium within 2.5 s, Firefox within 6 s. Nothing is sent to
 //! the new tuple before, and nothing taken from it. An authentic packet makes us check the tuple
@@ -11,7 +11,11 @@ use arrayvec::ArrayVec;
 use millrace_netio::Transmit;
 use millrace_shared::drop::DropReason;
 use millrace_shared::ice::Tuple;
-use millrace_shared::limits::{CHECKS_PENDING_MAX, STRAY_OWNERS_TRIED_MAX, STRAYS_PER_SECOND_MAX};
+use millrace_shared::ids::Ssrc;
+use millrace_shared::limits::{
+    CHECKS_PENDING_MAX, STRAY_OWNERS_TRIED_MAX, STRAY_SOURCES_TRIED_MAX,
+    STRAY_TRANSPORTS_ASKED_MAX, STRAYS_PER_SECOND_MAX,
+};
 use millrace_shared::time::Timestamp;
 use millrace_shared::wire::class::DatagramClass;
 use millrace_shared::wire::stun::{StunView, TransactionId};
@@ -19,6 +23,7 @@ use millrace_shared::wire::stun::{StunView, TransactionId};
 use super::Shard;
 use super::egress::send_datagram;
 use crate::slots::Slot;
+use crate::transport::Transport;
 
 const STRAY_INTERVAL: Duration = Duration::from_millis(1_000 / STRAYS_PER_SECOND_MAX);
 /// RFC 8445 §14.3: the first retransmission of a check; here the next stray packet makes the next check.
@@ -39,6 +44,8 @@ pub(super) struct Strays {
     next_at: Option<Timestamp>,
     /// Where the next search for an owner begins, so that all behind one address have their turn.
     cursor: usize,
+    /// The same for a search among all transports.
+    position: u32,
     pending: ArrayVec<PendingCheck, CHECKS_PENDING_MAX>,
 }
 
@@ -76,8 +83,8 @@ impl Strays {
 }
 
 impl Shard {
-    /// Checks the tuple if the packet proves to be of a peer that we know at the same address. The
-    /// packet itself is dropped, and may come again from where it should.
+    /// Checks the tuple if the packet proves to be of a peer that we know. The packet itself is
+    /// dropped, and may come again from where it should.
     pub(super) fn check_stray(
         &mut self,
         now: Timestamp,
@@ -89,7 +96,10 @@ impl Shard {
         if self.strays.is_pending(now, tuple) || !self.strays.admit(now) {
             return;
         }
-        let Some(slot) = self.owner_of_stray(tuple, class, packet) else {
+        let owner = self
+            .owner_at_address(tuple, class, packet)
+            .or_else(|| self.owner_of_source(class, packet));
+        let Some(slot) = owner else {
             return;
         };
         let transaction_id = self.transaction_id();
@@ -112,7 +122,7 @@ impl Shard {
     }
 
     /// The transport whose keys open the packet, of those whose peer is at that IP address.
-    fn owner_of_stray(
+    fn owner_at_address(
         &mut self,
         tuple: Tuple,
         class: DatagramClass,
@@ -134,6 +144,38 @@ impl Shard {
         owners
             .into_iter()
             .find(|slot| self.opens(*slot, class, packet))
+    }
+
+    /// The same of all transports that have heard the packet's SSRC, which SRTP leaves readable, as far
+    /// as one packet lets us look. The next one goes on where this one stopped.
+    fn owner_of_source(&mut self, class: DatagramClass, packet: &[u8]) -> Option<Slot> {
+        let ssrc = ssrc_of(class, packet)?;
+        let positions = self.transports.positions();
+        let mut tried = 0;
+        for _ in 0..positions.min(STRAY_TRANSPORTS_ASKED_MAX) {
+            if self.strays.position as usize >= positions {
+                self.strays.position = 0;
+            }
+            let found = self.transports.at(self.strays.position);
+            self.strays.position += 1;
+            let heard = |transport: &Transport| {
+                transport.security.rx_ref().is_some_and(|srtp| match class {
+                    DatagramClass::Rtp => srtp.has_heard_rtp(ssrc),
+                    _ => srtp.has_heard_rtcp(ssrc),
+                })
+            };
+            let Some((slot, _)) = found.filter(|(_, transport)| heard(transport)) else {
+                continue;
+            };
+            if self.opens(slot, class, packet) {
+                return Some(slot);
+            }
+            tried += 1;
+            if tried == STRAY_SOURCES_TRIED_MAX {
+                return None;
+            }
+        }
+        None
     }
 
     fn opens(&mut self, slot: Slot, class: DatagramClass, packet: &[u8]) -> bool {
@@ -185,4 +227,15 @@ impl Shard {
         self.note_check(slot, tuple, outcome);
         Ok(())
     }
+}
+
+/// RFC 3550 §5.1 and §6.4: the source of an RTP packet, or who sends an RTCP packet.
+fn ssrc_of(class: DatagramClass, packet: &[u8]) -> Option<Ssrc> {
+    let at = match class {
+        DatagramClass::Rtp => 8,
+        DatagramClass::Rtcp => 4,
+        DatagramClass::Stun | DatagramClass::Dtls => return None,
+    };
+    let bytes = packet.get(at..)?.first_chunk()?;
+    Some(Ssrc(u32::from_be_bytes(*bytes)))
 }

@@ -84,6 +84,14 @@ impl Security {
         self.srtp.as_mut().filter(|_| established).map(|(tx, _)| tx)
     }
 
+    /// The keys of [`Security::rx`], to look without taking.
+    pub fn rx_ref(&self) -> Option<&SrtpRx> {
+        self.srtp
+            .as_ref()
+            .filter(|_| self.established)
+            .map(|(_, rx)| rx)
+    }
+
     pub fn rx(&mut self) -> Result<&mut SrtpRx, DropReason> {
         let established = self.established;
         self.srtp

@@ -1,5 +1,7 @@
 //! Tuples come and go under a transport.
 
+use std::net::SocketAddr;
+
 use millrace_shared::drop::DropReason;
 use millrace_shared::ice::Tuple;
 use millrace_shared::ids::Ssrc;
@@ -134,6 +136,49 @@ fn media_from_an_unchecked_address_makes_the_shard_check_it() {
     assert_eq!(world.peers[peer].checked, 4);
 }
 
+/// An address that no peer has.
+fn elsewhere(port: u16) -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, 77], port))
+}
+
+// A NAT that chose another IP address, or a browser that moved to another network.
+#[test]
+fn media_from_another_address_is_known_by_its_source() {
+    let (mut world, publisher, subscribers) = call(1, 40);
+    let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
+    send_frames(&mut world, publisher, &mut encoders, true);
+    let report = |writer: &mut RtcpWriter<'_>| writer.receiver_report(Ssrc(1), &[]).unwrap();
+    // They all report under one SSRC, as browsers that publish nothing do.
+    for peer in &subscribers {
+        world.send_rtcp(*peer, report);
+    }
+    world.settle();
+    let peer = *subscribers.last().unwrap();
+    world.peers[peer].check_at = Timestamp::NEVER;
+    world.peers[peer].tuple.remote = elsewhere(50);
+    for _ in 0..2 {
+        world.send_rtcp(peer, report);
+        world.run_ms(20);
+    }
+    assert_eq!(world.peers[peer].checked, 1);
+    let (heard, stray) = (world.peers[peer].heard, world.stray);
+    for _ in 0..5 {
+        send_frames(&mut world, publisher, &mut encoders, false);
+    }
+    assert!(world.peers[peer].heard >= heard + 15);
+    assert_eq!(world.stray, stray);
+
+    // The publisher as well, whose media names it. Nothing of it is taken before the answer came.
+    world.peers[publisher].check_at = Timestamp::NEVER;
+    world.peers[publisher].tuple.remote = elsewhere(51);
+    let heard = world.peers[peer].rtp.len();
+    send_frames(&mut world, publisher, &mut encoders, false);
+    assert_eq!(world.peers[publisher].checked, 1);
+    assert_eq!(world.peers[peer].rtp.len(), heard);
+    send_frames(&mut world, publisher, &mut encoders, false);
+    assert_eq!(world.peers[peer].rtp.len(), heard + 3);
+}
+
 #[test]
 fn nobody_is_checked_for_packets_that_are_not_authentic_or_not_new() {
     let (mut world, _, subscribers) = call(1, 1);
@@ -144,16 +189,22 @@ fn nobody_is_checked_for_packets_that_are_not_authentic_or_not_new() {
     world.settle();
     let mut forged = world.peers[peer].rtcp_of(report);
     *forged.last_mut().unwrap() ^= 1;
-    let elsewhere = Tuple {
+    let near = Tuple {
         remote: remote(50),
         ..world.peers[peer].tuple
     };
+    let far = Tuple {
+        remote: elsewhere(50),
+        ..near
+    };
     let stray = world.stray;
     for packet in [captured, forged] {
-        world.inject_on(elsewhere, packet);
-        world.run_ms(20);
+        for tuple in [near, far] {
+            world.inject_on(tuple, packet.clone());
+            world.run_ms(20);
+        }
     }
-    assert_eq!(world.dropped(DropReason::TupleUnvalidated), 2);
+    assert_eq!(world.dropped(DropReason::TupleUnvalidated), 4);
     assert_eq!((world.peers[peer].checked, world.stray), (0, stray));
 }
 

@@ -61,6 +61,16 @@ impl SrtpRx {
         (self.rtp_windows.len(), self.rtcp_windows.len())
     }
 
+    /// Whether an RTP packet of the source has proved authentic, and is remembered.
+    pub fn has_heard_rtp(&self, ssrc: Ssrc) -> bool {
+        self.rtp_windows.window(ssrc).is_some()
+    }
+
+    /// The same of RTCP.
+    pub fn has_heard_rtcp(&self, ssrc: Ssrc) -> bool {
+        self.rtcp_windows.window(ssrc).is_some()
+    }
+
     /// Checks and decrypts an RTP packet in place. After an error its payload may be destroyed.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<Unprotected, DropReason> {
         let opened = self.open_rtp(packet)?;
