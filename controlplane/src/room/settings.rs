@@ -93,8 +93,12 @@ impl Default for Settings {
             subscription_limit_audio: 0,
             subscription_limit_video: 0,
             pli_throttle_ms: [500, 1000, 1000],
-            ping_interval_s: 5,
-            ping_timeout_s: 15,
+            // LiveKit has 5 and 15. A client whose address changed without its browser noticing, or on a
+            // network that swallows everything, begins its resume when this has passed without an
+            // answer, and hears and sees nothing until then. Media needs no resume after a hole
+            // shorter than that, so that one too many costs a renegotiation.
+            ping_interval_s: 2,
+            ping_timeout_s: 6,
             update_batch_ms: 200,
             server_version: "1.13.5".into(),
             region: String::new(),

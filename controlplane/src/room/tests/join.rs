@@ -21,7 +21,7 @@ async fn the_join_response_is_complete() {
     assert_eq!(participant.identity, "alice");
     assert!(participant.permission.unwrap().can_publish);
     assert!(join.subscriber_primary && join.fast_publish);
-    assert_eq!((join.ping_interval, join.ping_timeout), (5, 15));
+    assert_eq!((join.ping_interval, join.ping_timeout), (2, 6));
     let server = join.server_info.unwrap();
     assert_eq!((server.version.as_str(), server.protocol), ("1.13.5", 17));
     assert_eq!(join.server_version, "1.13.5");
