@@ -8,7 +8,9 @@ use millrace_dataplane::link_server::LinkListener;
 use millrace_dataplane::speakers::SpeakerConfig;
 use millrace_dataplane::{Backend, Dataplane, StartError};
 use millrace_shared::limits::EVENTS_QUEUED_MAX;
-use millrace_shared::link::{CommandSink, Event, EventOverflow, EventSink, is_repeated};
+use millrace_shared::link::{
+    CommandSink, Event, EventLosses, EventOverflow, EventSink, is_repeated,
+};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -150,5 +152,9 @@ impl EventSink for Events {
         if let Err(event) = lost {
             tracing::error!(?event, "the control plane is too far behind: event lost");
         }
+    }
+
+    fn losses(&self) -> EventLosses {
+        self.overflow.losses()
     }
 }

@@ -15,7 +15,9 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, select};
 use millrace_shared::ids::ShardId;
 use millrace_shared::limits::EVENTS_QUEUED_MAX;
 use millrace_shared::link::codec::{FrameError, write_message};
-use millrace_shared::link::{Event, EventOverflow, EventSink, ToControlplane, is_repeated};
+use millrace_shared::link::{
+    Event, EventLosses, EventOverflow, EventSink, ToControlplane, is_repeated,
+};
 
 /// Places kept for events that are told only once.
 const EVENTS_RESERVED: usize = EVENTS_QUEUED_MAX / 2;
@@ -63,6 +65,10 @@ impl EventSink for ShardEvents {
         if lost.is_err() {
             self.lost.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn losses(&self) -> EventLosses {
+        self.overflow.losses()
     }
 }
 

@@ -281,6 +281,7 @@ impl Shard {
     /// Counters since the start, and what there is now.
     pub fn metrics(&self) -> ShardMetrics {
         let lanes = self.lanes.counters();
+        let events = self.events.losses();
         ShardMetrics {
             transports: self.transports.len() as u64,
             up_tracks: (self.up_tracks.len() - self.mirrors) as u64,
@@ -293,6 +294,8 @@ impl Shard {
             lane_messages_received: lanes.control_received,
             lane_messages_delayed: lanes.control_delayed,
             lane_messages_lost: lanes.control_lost,
+            events_skipped: events.repeated,
+            events_lost: events.told_once,
             ..self.metrics.clone()
         }
     }

@@ -146,6 +146,10 @@ pub struct ShardMetrics {
     /// Of each media packet of a publisher here: from the kernel's receipt until the last copy was
     /// handed to the kernel.
     pub forwarding: Latencies,
+    /// Events that found the control plane too far behind: those that are said again in a moment, and
+    /// those that were said once.
+    pub events_skipped: u64,
+    pub events_lost: u64,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -82,4 +82,17 @@ pub trait CommandSink: Send + Sync {
 /// Where a shard puts its events. Never blocks; order per shard is kept.
 pub trait EventSink: Send {
     fn send(&self, event: Event);
+
+    /// What found no place so far.
+    fn losses(&self) -> EventLosses {
+        EventLosses::default()
+    }
+}
+
+/// Events of a shard that a control plane which was too far behind never got.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct EventLosses {
+    /// Those that the shard says again in a moment.
+    pub repeated: u64,
+    pub told_once: u64,
 }

@@ -1,9 +1,9 @@
 //! Events that find the control plane behind.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use super::Event;
+use super::{Event, EventLosses};
 use crate::limits::EVENTS_OVERFLOW_MAX;
 
 /// Keeps one shard's events while the queue to the control plane has no place, in order. They go
@@ -12,6 +12,7 @@ use crate::limits::EVENTS_OVERFLOW_MAX;
 pub struct EventOverflow {
     waiting: RefCell<VecDeque<Event>>,
     len_max: usize,
+    losses: Cell<EventLosses>,
 }
 
 impl Default for EventOverflow {
@@ -25,6 +26,7 @@ impl EventOverflow {
         Self {
             waiting: RefCell::default(),
             len_max,
+            losses: Cell::default(),
         }
     }
 
@@ -50,14 +52,23 @@ impl EventOverflow {
         } else {
             event
         };
+        let mut losses = self.losses.get();
         if is_repeated(&event) {
+            losses.repeated += 1;
+            self.losses.set(losses);
             return Ok(());
         }
         if waiting.len() >= self.len_max {
+            losses.told_once += 1;
+            self.losses.set(losses);
             return Err(event);
         }
         waiting.push_back(event);
         Ok(())
+    }
+
+    pub fn losses(&self) -> EventLosses {
+        self.losses.get()
     }
 
     pub fn len(&self) -> usize {
@@ -132,5 +143,11 @@ mod tests {
         assert_eq!(overflow.send(connected(1), full), Ok(()));
         assert_eq!(overflow.send(connected(2), full), Ok(()));
         assert_eq!(overflow.send(connected(3), full), Err(connected(3)));
+        assert_eq!(overflow.send(speakers(), full), Ok(()));
+        let losses = EventLosses {
+            repeated: 1,
+            told_once: 1,
+        };
+        assert_eq!(overflow.losses(), losses);
     }
 }

@@ -24,7 +24,7 @@ const GAUGES: [Family; 4] = [
 ];
 
 #[rustfmt::skip]
-const COUNTERS: [Family; 20] = [
+const COUNTERS: [Family; 22] = [
     ("millrace_shard_ticks", "Passes of the loop", |m| m.ticks),
     ("millrace_shard_datagrams_received", "Datagrams received", |m| m.datagrams_received),
     ("millrace_shard_datagrams_sent", "Datagrams sent", |m| m.datagrams_sent),
@@ -45,6 +45,8 @@ const COUNTERS: [Family; 20] = [
     ("millrace_lane_messages_received", "Messages received from other shards", |m| m.lane_messages_received),
     ("millrace_lane_messages_delayed", "Messages that found a lane full and waited", |m| m.lane_messages_delayed),
     ("millrace_lane_messages_lost", "Messages that found a lane full and were lost", |m| m.lane_messages_lost),
+    ("millrace_shard_events_skipped", "Events left out for a control plane that was behind, and said again later", |m| m.events_skipped),
+    ("millrace_shard_events_lost", "Events that a control plane too far behind never got", |m| m.events_lost),
 ];
 
 #[rustfmt::skip]
@@ -178,5 +180,7 @@ pub(super) fn add(sum: ShardMetrics, shard: &ShardMetrics) -> ShardMetrics {
         wakes: sum.wakes + shard.wakes,
         cpu: sum.cpu + shard.cpu,
         forwarding,
+        events_skipped: sum.events_skipped + shard.events_skipped,
+        events_lost: sum.events_lost + shard.events_lost,
     }
 }
