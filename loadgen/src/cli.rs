@@ -70,7 +70,7 @@ pub(crate) struct Report {
 pub(crate) struct Common {
     #[command(flatten)]
     pub(crate) server: Server,
-    /// audio, meeting, livestream, screenshare, churn, mixed, or a TOML file
+    /// audio, meeting, livestream, screenshare, churn, mixed, idle, or a TOML file
     pub(crate) scenario: String,
     /// Process of the server, whose CPU, memory and socket drops are read
     #[arg(long)]

@@ -62,6 +62,8 @@ pub struct ClientSpec {
     pub identity: String,
     pub tracks: Vec<TrackSpec>,
     pub subscribe: bool,
+    /// Connects its publishing side even with no tracks.
+    pub may_publish: bool,
     pub layout: Layout,
     /// Decrypt, check and time every packet; otherwise count by header.
     pub sampled: bool,

@@ -88,7 +88,7 @@ impl Client {
         began: Instant,
     ) -> Result<Self, ClientError> {
         let permission = Permission {
-            publish: !spec.tracks.is_empty(),
+            publish: spec.may_publish || !spec.tracks.is_empty(),
             subscribe: spec.subscribe,
         };
         let now = SystemTime::now();
@@ -128,6 +128,9 @@ impl Client {
         for publication in &client.publications {
             let request = signal_request::Message::AddTrack(publication.request());
             client.signal.send(request).await?;
+        }
+        if client.publications.is_empty() && client.spec.may_publish {
+            client.offer_when_registered().await?;
         }
         client.arrange(&join.other_participants).await?;
         Ok(client)
@@ -260,7 +263,8 @@ impl Client {
         let connected = |connection: &Option<Connection>| {
             connection.as_ref().is_some_and(|it| it.path.is_some())
         };
-        let publishes = self.publications.is_empty() || connected(&self.publisher);
+        let silent = self.publications.is_empty() && !self.spec.may_publish;
+        let publishes = silent || connected(&self.publisher);
         let subscribes = !self.spec.subscribe || connected(&self.subscriber);
         if publishes && subscribes {
             self.times

@@ -48,7 +48,8 @@ pub struct Results {
 /// What the load consists of.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Scenario {
-    /// `audio`, `meeting`, `livestream`, `screenshare`, `churn`, `mixed`, or a file's stem.
+    /// `audio`, `meeting`, `livestream`, `screenshare`, `churn`, `mixed`, `idle`, or a file's
+    /// stem.
     pub name: String,
     /// One sentence: who sends what to whom.
     pub description: String,

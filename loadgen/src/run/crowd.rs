@@ -246,6 +246,7 @@ impl Crowd {
             identity: format!("{}-{run:04x}", participant.identity),
             tracks,
             subscribe: participant.subscribe,
+            may_publish: participant.may_publish,
             layout: participant.layout,
             sampled,
             impairment: participant.impairment,

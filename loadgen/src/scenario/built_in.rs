@@ -8,13 +8,14 @@ use crate::client::Layout;
 use crate::media::packetize::VideoCodec;
 use crate::media::speech::Manner;
 
-pub const BUILT_IN_NAMES: [&str; 6] = [
+pub const BUILT_IN_NAMES: [&str; 7] = [
     "audio",
     "meeting",
     "livestream",
     "screenshare",
     "churn",
     "mixed",
+    "idle",
 ];
 
 /// The scenario of this name.
@@ -26,6 +27,7 @@ pub fn built_in(name: &str) -> Option<Scenario> {
         "screenshare" => Some(screenshare()),
         "churn" => Some(churn()),
         "mixed" => Some(mixed()),
+        "idle" => Some(idle()),
         _ => None,
     }
 }
@@ -38,6 +40,7 @@ fn role(name: &str, count: Count, media: Vec<Medium>) -> Role {
         count,
         media,
         subscribe: true,
+        may_publish: false,
         layout: Layout::Full,
         impairment: None,
     }
@@ -223,6 +226,26 @@ fn mixed() -> Scenario {
             2,
             "A unit is a meeting of four, ten viewers of one livestream, and five listeners of one \
              audio room.",
+        )
+    }
+}
+
+fn idle() -> Scenario {
+    let silent = Role {
+        may_publish: true,
+        ..role("silent", Count::Fixed(10), Vec::new())
+    };
+    Scenario {
+        groups: vec![Group {
+            name: "idle".to_owned(),
+            rooms: Count::Scaled(0.1),
+            roles: vec![silent],
+        }],
+        ..scenario(
+            "idle",
+            "participants",
+            100,
+            "Rooms of ten who are connected both ways and send nothing.",
         )
     }
 }

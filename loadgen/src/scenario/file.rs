@@ -122,6 +122,8 @@ struct FileRole {
     #[serde(default = "yes")]
     subscribe: bool,
     #[serde(default)]
+    may_publish: bool,
+    #[serde(default)]
     layout: FileLayout,
     impairment: Option<FileImpairment>,
 }
@@ -212,6 +214,7 @@ impl FileRole {
             count: count(self.count, self.count_per_unit, 1)?,
             media: media.collect::<Result<_, _>>()?,
             subscribe: self.subscribe,
+            may_publish: self.may_publish,
             layout: match self.layout {
                 FileLayout::Full => Layout::Full,
                 FileLayout::Speaker => Layout::Speaker,

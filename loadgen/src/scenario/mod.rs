@@ -32,6 +32,8 @@ pub struct Role {
     pub count: Count,
     pub media: Vec<Medium>,
     pub subscribe: bool,
+    /// Connects its publishing side even with nothing to publish, as LiveKit's clients do.
+    pub may_publish: bool,
     pub layout: Layout,
     pub impairment: Option<Impairment>,
 }
@@ -90,6 +92,7 @@ pub struct Participant {
     pub identity: String,
     pub media: Vec<Medium>,
     pub subscribe: bool,
+    pub may_publish: bool,
     pub layout: Layout,
     pub impairment: Option<Impairment>,
 }
@@ -161,6 +164,7 @@ impl Role {
             identity: format!("{}-{index}", self.name),
             media: self.media.clone(),
             subscribe: self.subscribe,
+            may_publish: self.may_publish,
             layout: self.layout,
             impairment: self.impairment,
         }
