@@ -32,8 +32,16 @@ impl Spread {
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { min, median, max } = self;
-        let digits = if *median < 10.0 { 2 } else { 0 };
-        write!(f, "{median:.digits$} ({min:.digits$}-{max:.digits$})")
+        let digits = match median.abs() {
+            0.0..10.0 => 2,
+            10.0..100.0 => 1,
+            _ => 0,
+        };
+        write!(f, "{median:.digits$}")?;
+        if min < max {
+            write!(f, " ({min:.digits$}-{max:.digits$})")?;
+        }
+        Ok(())
     }
 }
 
@@ -48,5 +56,11 @@ mod tests {
         assert_eq!(Spread::of(&[5.0, 1.0, 3.0]).median, 3.0);
         assert_eq!(Spread::of(&[7.0]).median, 7.0);
         assert_eq!(Spread::of(&[]).median, 0.0);
+    }
+
+    #[test]
+    fn a_single_value_has_no_range() {
+        assert_eq!(Spread::of(&[12.34]).to_string(), "12.3");
+        assert_eq!(Spread::of(&[1.0, 2.0, 3.0]).to_string(), "2.00 (1.00-3.00)");
     }
 }

@@ -1,8 +1,10 @@
 //! The project's own commands.
 //!
 //! `cargo xtask test` is what CI runs: format, lints, documentation, unit and integration tests,
-//! and every browser cell once. `cargo xtask deep` adds the long measurements.
+//! and every browser cell once. `cargo xtask deep` adds the long measurements, `cargo xtask bench`
+//! measures speed.
 
+mod bench;
 mod count;
 mod denied;
 mod fuzz;
@@ -22,6 +24,8 @@ cargo xtask browsers [name...]   the browser cells alone, or those whose name co
 cargo xtask fuzz [target] [seconds]   libFuzzer over one target or all, 30 s each
 cargo xtask denied [command...]   the command where io_uring is denied; without one, the whole suite
 cargo xtask hostile [option...]  attacks on a node that carries a call; --quick, --only S5, ...
+cargo xtask bench [--quick] [micro|path|ceiling...]   what a packet costs, stage by stage, and at most;
+                      --help says more
 cargo xtask install   what the tests need and this machine lacks";
 
 fn main() -> ExitCode {
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
         ["fuzz", words @ ..] => fuzz::fuzz(&root, words),
         ["denied", command @ ..] => denied::denied(&root, command),
         ["hostile", options @ ..] => steps::hostile(&root, options),
+        ["bench", words @ ..] => bench::bench(&root, words),
         ["install"] => install::all(&root).map(|()| Counts::default()),
         _ => {
             eprintln!("{USAGE}");
@@ -43,7 +48,9 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(counts) => {
-            println!("{counts}");
+            if counts != Counts::default() {
+                println!("{counts}");
+            }
             if counts.failed == 0 {
                 ExitCode::SUCCESS
             } else {

@@ -38,6 +38,9 @@ struct Arguments {
     sizes: Vec<usize>,
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4, 8, 16])]
     trains: Vec<usize>,
+    /// Ways to send.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["raw", "ring", "mmsg"])]
+    calls: Vec<Call>,
     /// Packets of a round; there are five rounds.
     #[arg(long, default_value_t = 200_000)]
     packets: usize,
@@ -108,7 +111,7 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
 fn cells(arguments: &Arguments, bed: &Bed, this: &str) -> Result<(), String> {
     for size in &arguments.sizes {
         for train in &arguments.trains {
-            for call in [Call::Raw, Call::Ring, Call::Mmsg] {
+            for call in &arguments.calls {
                 let before = bed.datagrams_arrived()?;
                 let name = format!("{call:?}").to_lowercase();
                 let output = Bed::command(&bed.server_namespace, 0, this)
