@@ -93,7 +93,7 @@ fn berth_of(ufrag: &str) -> Option<ShardId> {
 }
 
 impl Shard {
-    fn shares_its_port(&self) -> bool {
+    pub(super) fn shares_its_port(&self) -> bool {
         self.one_port && !self.lanes.others().is_empty()
     }
 
@@ -193,6 +193,12 @@ impl Shard {
             return Ok(());
         }
         self.answer_check(now, slot, tuple, &request, tx)?;
+        self.have_passed(tuple, via);
+        Ok(())
+    }
+
+    /// A tuple of ours was validated whose datagrams arrive at `via`.
+    pub(super) fn have_passed(&mut self, tuple: Tuple, via: ShardId) {
         self.berths.foreign.remove(&tuple);
         if self.berths.arrive_at.get(&tuple) != Some(&via) {
             self.end_arrival(&tuple);
@@ -201,7 +207,6 @@ impl Shard {
         let tuple = Box::new(tuple);
         self.lanes
             .send_control(via, ControlMessage::PassTuple { tuple });
-        Ok(())
     }
 
     /// Gives a transport that nobody has reached before to the shard that its peer reaches.

@@ -70,6 +70,11 @@ impl Shard {
             MediaItem::Check { tuple, via } => {
                 self.receive_passed_check(now, tuple, via, bytes, tx)
             }
+            MediaItem::Stray { tuple } => {
+                self.receive_passed_stray(now, tuple, bytes, tx);
+                Ok(())
+            }
+            MediaItem::Answer { tuple } => self.receive_passed_answer(now, from, tuple, bytes),
         }
     }
 

@@ -79,7 +79,10 @@ impl Shard {
     ) -> Result<(), DropReason> {
         let request = StunView::parse(datagram).map_err(|_| DropReason::StunMalformed)?;
         if (request.class(), request.method()) == (StunClass::Success, METHOD_BINDING) {
-            return self.receive_answer(now, tuple, &request);
+            return match self.receive_answer(now, tuple, &request) {
+                Err(DropReason::StunUnexpected) => self.pass_answer(tuple, datagram),
+                received => received,
+            };
         }
         if (request.class(), request.method()) != (StunClass::Request, METHOD_BINDING) {
             return Err(DropReason::StunUnexpected);

@@ -4,6 +4,9 @@
 //! Browsers notice at their next check, Chromium within 2.5 s, Firefox within 6 s. Nothing is sent to
 //! the new tuple before, and nothing taken from it. An authentic packet makes us check the tuple
 //! ourselves, once; only the peer can answer.
+//!
+//! Where all shards share one port, the new tuple may reach another shard than the one that the peer
+//! is on. Then the packet goes to all others, of which one knows it, and so does the answer.
 
 use std::time::Duration;
 
@@ -11,17 +14,18 @@ use arrayvec::ArrayVec;
 use millrace_netio::Transmit;
 use millrace_shared::drop::DropReason;
 use millrace_shared::ice::Tuple;
-use millrace_shared::ids::Ssrc;
+use millrace_shared::ids::{ShardId, Ssrc};
 use millrace_shared::limits::{
     CHECKS_PENDING_MAX, STRAY_OWNERS_TRIED_MAX, STRAY_SOURCES_TRIED_MAX,
     STRAY_TRANSPORTS_ASKED_MAX, STRAYS_PER_SECOND_MAX,
 };
 use millrace_shared::time::Timestamp;
-use millrace_shared::wire::class::DatagramClass;
+use millrace_shared::wire::class::{DatagramClass, classify};
 use millrace_shared::wire::stun::{StunView, TransactionId};
 
 use super::Shard;
 use super::egress::send_datagram;
+use super::lanes::MediaItem;
 use crate::slots::Slot;
 use crate::transport::Transport;
 
@@ -47,6 +51,8 @@ pub(super) struct Strays {
     /// The same for a search among all transports.
     position: u32,
     pending: ArrayVec<PendingCheck, CHECKS_PENDING_MAX>,
+    /// Tuples of which the other shards were asked.
+    asked: ArrayVec<Tuple, CHECKS_PENDING_MAX>,
 }
 
 impl Strays {
@@ -71,6 +77,21 @@ impl Strays {
             self.pending.remove(0);
         }
         self.pending.push(check);
+    }
+
+    fn note_asked(&mut self, tuple: Tuple) {
+        self.asked.retain(|other| *other != tuple);
+        if self.asked.is_full() {
+            self.asked.remove(0);
+        }
+        self.asked.push(tuple);
+    }
+
+    /// Whether the other shards were asked of the tuple; an answer for each time.
+    fn take_asked(&mut self, tuple: Tuple) -> bool {
+        let asked = self.asked.len();
+        self.asked.retain(|other| *other != tuple);
+        self.asked.len() < asked
     }
 
     fn take(&mut self, tuple: Tuple, transaction_id: TransactionId) -> Option<Slot> {
@@ -99,9 +120,43 @@ impl Shard {
         let owner = self
             .owner_at_address(tuple, class, packet)
             .or_else(|| self.owner_of_source(class, packet));
-        let Some(slot) = owner else {
+        match owner {
+            Some(slot) => self.check_tuple(now, tuple, slot, tx),
+            None if self.shares_its_port() => {
+                self.strays.note_asked(tuple);
+                self.pass_to_others(&MediaItem::Stray { tuple }, packet);
+            }
+            None => {}
+        }
+    }
+
+    /// A stray that arrived at another shard, which knows nobody who could have sent it.
+    pub(super) fn receive_passed_stray(
+        &mut self,
+        now: Timestamp,
+        tuple: Tuple,
+        packet: &[u8],
+        tx: &mut dyn Transmit,
+    ) {
+        if self.strays.is_pending(now, tuple) || !self.strays.admit(now) {
+            return;
+        }
+        let Some(class) = classify(packet) else {
             return;
         };
+        if let Some(slot) = self.owner_of_source(class, packet) {
+            self.check_tuple(now, tuple, slot, tx);
+        }
+    }
+
+    fn pass_to_others(&mut self, item: &MediaItem, bytes: &[u8]) {
+        for shard in self.lanes.others() {
+            self.lanes
+                .send_media(shard, |cell| cell.set_bytes(item.clone(), bytes));
+        }
+    }
+
+    fn check_tuple(&mut self, now: Timestamp, tuple: Tuple, slot: Slot, tx: &mut dyn Transmit) {
         let transaction_id = self.transaction_id();
         let Some(transport) = self.transports.get_mut(slot) else {
             return;
@@ -225,6 +280,32 @@ impl Shard {
             .ok_or(DropReason::StunUnexpected)?;
         let outcome = transport.ice.receive_answer(now, tuple, answer)?;
         self.note_check(slot, tuple, outcome);
+        Ok(())
+    }
+
+    /// An answer to no check of this shard.
+    pub(super) fn pass_answer(&mut self, tuple: Tuple, answer: &[u8]) -> Result<(), DropReason> {
+        if !self.strays.take_asked(tuple) {
+            return Err(DropReason::StunUnexpected);
+        }
+        self.pass_to_others(&MediaItem::Answer { tuple }, answer);
+        Ok(())
+    }
+
+    /// An answer that arrived at `via`. Every other shard gets it, and one has asked.
+    pub(super) fn receive_passed_answer(
+        &mut self,
+        now: Timestamp,
+        via: ShardId,
+        tuple: Tuple,
+        answer: &[u8],
+    ) -> Result<(), DropReason> {
+        let answer = StunView::parse(answer).map_err(|_| DropReason::StunMalformed)?;
+        match self.receive_answer(now, tuple, &answer) {
+            Ok(()) => self.have_passed(tuple, via),
+            Err(DropReason::StunUnexpected) => {}
+            Err(reason) => return Err(reason),
+        }
         Ok(())
     }
 }

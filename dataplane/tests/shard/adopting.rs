@@ -4,9 +4,11 @@ use millrace_dataplane::shard::Counts;
 use millrace_dataplane::shard::lanes::LaneLimits;
 use millrace_shared::drop::DropReason;
 use millrace_shared::ice::Tuple;
-use millrace_shared::ids::{DownTrackId, ShardId, TrackId};
+use millrace_shared::ids::{DownTrackId, ShardId, Ssrc, TrackId};
 use millrace_shared::limits::CHECKS_PASSED_PER_TICK_MAX;
 use millrace_shared::link::{Command, Event};
+use millrace_shared::time::Timestamp;
+use millrace_shared::wire::rtcp::RtcpWriter;
 
 use crate::data::{received, user_packet};
 use crate::forwarding::{assert_gapless, down_ssrc, send_frames};
@@ -215,6 +217,51 @@ fn ice_restarts_where_the_transport_lives() {
     assert_eq!(world.peers[peer].checks_answered, answered + 1);
     leave(&mut world, [peer]);
     for shard in 0..2 {
+        assert_eq!(world.counts_of(shard), Counts::default(), "shard {shard}");
+    }
+}
+
+// The kernel delivers a tuple by its hash: a new one as likely to another shard as to the same.
+#[test]
+fn media_from_an_unchecked_address_is_known_where_its_peer_lives() {
+    let mut world = world(3);
+    let publisher = join_at(&mut world, 0, 0, &Joining::media("alice"));
+    let peer = join_at(&mut world, 1, 1, &Joining::media("bob"));
+    publish_and_subscribe(&mut world, publisher, &[peer]);
+    let report = |writer: &mut RtcpWriter<'_>| writer.receiver_report(Ssrc(1), &[]).unwrap();
+    world.send_rtcp(peer, report);
+    let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
+    send_frames(&mut world, publisher, &mut encoders, true);
+
+    world.peers[peer].check_at = Timestamp::NEVER;
+    world.peers[peer].tuple.remote = remote(50);
+    world.peers[peer].arrives_at = 2;
+    // A stranger's: nobody knows it.
+    let mut forged = world.peers[peer].rtcp_of(report);
+    *forged.last_mut().unwrap() ^= 1;
+    world.inject(peer, forged);
+    world.run_ms(20);
+    assert_eq!(world.peers[peer].checked, 0);
+
+    world.send_rtcp(peer, report);
+    world.run_ms(20);
+    assert_eq!(world.peers[peer].checked, 1);
+    let (heard, stray) = (world.peers[peer].heard, world.stray);
+    for _ in 0..5 {
+        send_frames(&mut world, publisher, &mut encoders, false);
+    }
+    assert!(world.peers[peer].heard >= heard + 15);
+    assert_eq!(world.stray, stray);
+    // What it sends arrives as well.
+    let before = world.metrics_of(1).plis_received;
+    world.send_rtcp(peer, |writer| {
+        writer.pli(Ssrc(1), Ssrc(down_ssrc(0))).unwrap();
+    });
+    world.settle();
+    assert_eq!(world.metrics_of(1).plis_received, before + 1);
+    assert_eq!(world.metrics_of(2).datagrams_passed, 1);
+    leave(&mut world, [publisher, peer]);
+    for shard in 0..3 {
         assert_eq!(world.counts_of(shard), Counts::default(), "shard {shard}");
     }
 }

@@ -26,6 +26,10 @@ pub enum MediaItem {
     Datagram { tuple: Tuple },
     /// A Binding Request that reached `via`, for a transport that the other shard may know.
     Check { tuple: Tuple, via: ShardId },
+    /// A packet of RTP or RTCP from a tuple that the sender knows nothing of.
+    Stray { tuple: Tuple },
+    /// A Binding Success Response from such a tuple.
+    Answer { tuple: Tuple },
 }
 
 /// One packet on its way.
