@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use millrace_shared::wire::rtp::RtpView;
+
 use crate::call::Call;
 use crate::client::media::Mark;
 use crate::client::session::{Joining, Role, Session};
@@ -43,8 +45,9 @@ pub(crate) struct Pair {
     pub(crate) witness: Session,
     /// Packets of eve that the witness received.
     pub(crate) seen: u64,
-    /// SSRC under which it received the last one.
+    /// SSRC and sequence number under which it received the last one.
     pub(crate) down_ssrc: u32,
+    pub(crate) down_seq: u16,
 }
 
 /// Counters at one moment, and what they became.
@@ -96,6 +99,7 @@ impl Arena {
             witness,
             seen: 0,
             down_ssrc: 0,
+            down_seq: 0,
         })
     }
 
@@ -179,12 +183,14 @@ impl Pair {
 
     /// The witness looks at what came.
     pub(crate) fn watch(&mut self, time: Duration) {
-        let (number, seen, down_ssrc) = (self.eve.number, &mut self.seen, &mut self.down_ssrc);
+        let (number, seen) = (self.eve.number, &mut self.seen);
+        let (down_ssrc, down_seq) = (&mut self.down_ssrc, &mut self.down_seq);
         self.witness.serve(time, &mut |rtp| {
-            if Mark::read(rtp).is_some_and(|mark| mark.publisher == number) {
+            if Mark::read(rtp).is_some_and(|mark| mark.publisher == number)
+                && let Ok(view) = RtpView::parse(rtp)
+            {
                 *seen += 1;
-                let ssrc = rtp.get(8..12).and_then(|bytes| bytes.first_chunk());
-                *down_ssrc = ssrc.map_or(0, |ssrc| u32::from_be_bytes(*ssrc));
+                (*down_ssrc, *down_seq) = (view.ssrc.0, view.seq.0);
             }
         });
     }
