@@ -12,6 +12,7 @@ mod sockets;
 mod strangers;
 mod twirp;
 mod user_agent;
+mod websocket;
 
 #[cfg(test)]
 mod tests;

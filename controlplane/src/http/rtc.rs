@@ -3,25 +3,22 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{ConnectInfo, FromRequestParts as _, Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use hyper_util::rt::TokioIo;
 
 use super::join_params::{self, Reading};
 use super::listen::Place;
 use super::signal_socket::{self, SignalSocket};
+use super::websocket::{self, WebSocket};
 use super::{Site, bearer};
 use crate::auth::Claims;
 use crate::room::{JoinError, JoinParams};
 
 /// How long a room may take over a join. LiveKit tries for 3 + 4 + 5 s.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(12);
-
-/// Bytes read at a time; the library's default of 128 KiB would be most of a viewer's memory.
-const READ_BUFFER_LEN: usize = 4 * 1024;
 
 pub(super) async fn validate_v0(State(site): State<Site>, request: Request) -> Response {
     validate(&site, request, false).await
@@ -64,9 +61,9 @@ async fn join(site: Site, request: Request, v1: bool) -> Response {
         Ok(admission) => admission,
         Err(refusal) => return refusal.into_response(),
     };
-    let upgrade = match upgrade(&mut parts, &site).await {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => return rejection.into_response(),
+    let (response, upgrade) = match websocket::accept(&mut parts) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return refusal.into_response(),
     };
     let joined = tokio::time::timeout(JOIN_TIMEOUT, site.rooms.join(claims, params)).await;
     let session = match joined {
@@ -82,29 +79,26 @@ async fn join(site: Site, request: Request, v1: bool) -> Response {
         place.recognise();
     }
     let open = site.sockets.open();
-    upgrade.on_upgrade(async move |socket| {
+    tokio::spawn(async move {
+        // One that failed is a client that went away: dropping the session says so.
+        let Ok(upgraded) = upgrade.await else {
+            return;
+        };
+        let socket = WebSocket::new(TokioIo::new(upgraded), message_len_max(&site));
         let room = session.room_sid.clone();
         let participant = session.participant_sid.clone();
         let end = SignalSocket::new(socket, session, open).run().await;
         tracing::debug!(room, participant, ?end, "signal socket closed");
         drop(place);
-    })
+    });
+    response
 }
 
-async fn upgrade(
-    parts: &mut Parts,
-    site: &Site,
-) -> Result<WebSocketUpgrade, WebSocketUpgradeRejection> {
-    let upgrade = WebSocketUpgrade::from_request_parts(parts, site).await?;
-    let len_max = match site.settings.signal_message_size_limit {
+fn message_len_max(site: &Site) -> usize {
+    match site.settings.signal_message_size_limit {
         0 => signal_socket::MESSAGE_LEN_MAX,
         limit => limit.min(signal_socket::MESSAGE_LEN_MAX),
-    };
-    Ok(upgrade
-        .read_buffer_size(READ_BUFFER_LEN)
-        .write_buffer_size(0)
-        .max_message_size(len_max)
-        .max_frame_size(len_max))
+    }
 }
 
 /// Token and parameters of a join.

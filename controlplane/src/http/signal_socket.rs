@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
-use livekit_protocol::{SignalRequest, SignalResponse};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use livekit_protocol::SignalRequest;
 use millrace_shared::bucket::{Bucket, Rate};
 use millrace_shared::time::Timestamp;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
-use tokio_tungstenite::tungstenite;
 
 use super::refusals::Limit;
 use super::sockets::OpenSocket;
+use super::websocket::{CloseCode, Message, Opcode, ReadError, WebSocket};
+use crate::participant::signal::EncodedResponse;
 use crate::room::SignalSession;
 
 /// Largest message a client may send when the configuration sets no limit.
@@ -55,6 +56,8 @@ pub(super) enum End {
     Malformed,
     /// The client sent more at once than a message may have.
     TooLong,
+    /// The client sent what is no WebSocket frame, or no text.
+    Forbidden(CloseCode),
     /// The client neither reads nor answers.
     Silent,
 }
@@ -68,28 +71,24 @@ enum Encoding {
 }
 
 /// What a socket's loop woke up for.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives for one pass, and a box would cost each response an allocation"
-)]
 enum Step {
-    Response(Option<SignalResponse>),
+    Response(Option<EncodedResponse>),
     /// The room's queue has a place again.
     Room,
     /// The client may be read again.
     Resume,
-    Message(Option<Result<Message, axum::Error>>),
+    Message(Result<Message, ReadError>),
     Ping,
     Silence,
 }
 
 #[derive(Debug)]
 pub(super) struct SignalSocket {
-    socket: WebSocket,
+    socket: WebSocket<TokioIo<Upgraded>>,
     session: SignalSession,
     encoding: Encoding,
     /// A request that the room's queue had no place for. Nothing more is read until it is in.
-    waiting: Option<SignalRequest>,
+    waiting: Option<Box<SignalRequest>>,
     heard: Instant,
     opened: Instant,
     requests: Bucket,
@@ -99,7 +98,11 @@ pub(super) struct SignalSocket {
 }
 
 impl SignalSocket {
-    pub(super) fn new(socket: WebSocket, session: SignalSession, open: OpenSocket) -> Self {
+    pub(super) fn new(
+        socket: WebSocket<TokioIo<Upgraded>>,
+        session: SignalSession,
+        open: OpenSocket,
+    ) -> Self {
         let now = Instant::now();
         Self {
             socket,
@@ -115,19 +118,20 @@ impl SignalSocket {
     }
 
     /// Serves the socket until either side ends it.
-    pub(super) async fn run(mut self) -> End {
+    pub(super) async fn run(&mut self) -> End {
         let end = self.pump().await;
         match end {
             End::Client | End::Silent => {}
-            End::Session => self.close(close_code::NORMAL).await,
+            End::Session => self.close(CloseCode::Normal).await,
+            End::Forbidden(code) => self.close(code).await,
             End::Malformed => {
                 self.open.refused(Limit::SignalMalformed);
                 self.flush().await;
-                self.close(close_code::NORMAL).await;
+                self.close(CloseCode::Normal).await;
             }
             End::TooLong => {
                 self.open.refused(Limit::SignalMessageLen);
-                self.close(close_code::SIZE).await;
+                self.close(CloseCode::TooLong).await;
             }
         }
         end
@@ -163,10 +167,9 @@ impl SignalSocket {
                     self.heard = Instant::now();
                     Ok(())
                 }
-                Step::Message(Some(Ok(message))) => self.receive(message),
-                Step::Message(Some(Err(error))) => Err(end_of(error)),
-                Step::Message(None) => Err(End::Client),
-                Step::Ping => self.send(Message::Ping(Bytes::new())).await,
+                Step::Message(Ok(message)) => self.receive(message).await,
+                Step::Message(Err(error)) => Err(end_of(error)),
+                Step::Ping => self.send(Opcode::Ping, Bytes::new()).await,
                 Step::Silence => Err(End::Silent),
             };
             if let Err(end) = done {
@@ -175,7 +178,7 @@ impl SignalSocket {
         }
     }
 
-    fn receive(&mut self, message: Message) -> Result<(), End> {
+    async fn receive(&mut self, message: Message) -> Result<(), End> {
         self.heard = Instant::now();
         self.charge(message_len(&message));
         let request = match message {
@@ -187,10 +190,17 @@ impl SignalSocket {
                 self.encoding = Encoding::Json;
                 serde_json::from_str(&text).map_err(|_| End::Malformed)?
             }
-            Message::Ping(_) | Message::Pong(_) => return Ok(()),
-            Message::Close(_) => return Err(End::Client),
+            // RFC 6455 §5.5.2: with the same payload.
+            Message::Ping(payload) => return self.send(Opcode::Pong, payload).await,
+            Message::Pong => return Ok(()),
+            Message::Close(payload) => {
+                // RFC 6455 §5.5.1: with the same status code. The client may have gone already.
+                let code = payload.slice(..payload.len().min(2));
+                let _ = self.send(Opcode::Close, code).await;
+                return Err(End::Client);
+            }
         };
-        self.forward(request);
+        self.forward(Box::new(request));
         Ok(())
     }
 
@@ -208,7 +218,7 @@ impl SignalSocket {
         }
     }
 
-    fn forward(&mut self, request: SignalRequest) {
+    fn forward(&mut self, request: Box<SignalRequest>) {
         match self.session.requests.try_send(request) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(request)) => self.waiting = Some(request),
@@ -217,24 +227,23 @@ impl SignalSocket {
         }
     }
 
-    async fn write(&mut self, response: &SignalResponse) -> Result<(), End> {
-        let message = match self.encoding {
-            Encoding::Protobuf => Message::Binary(response.encode_to_vec().into()),
-            Encoding::Json => match serde_json::to_string(response) {
-                Ok(text) => Message::Text(text.into()),
+    async fn write(&mut self, response: &EncodedResponse) -> Result<(), End> {
+        match self.encoding {
+            Encoding::Protobuf => self.send(Opcode::Binary, response.bytes().clone()).await,
+            Encoding::Json => match serde_json::to_string(&response.decode()) {
+                Ok(text) => self.send(Opcode::Text, text.into()).await,
                 Err(error) => {
                     // An enum value that the schema does not have, in an answer that repeats the
                     // client's own request.
                     tracing::debug!(%error, "response cannot be written as JSON");
-                    return Ok(());
+                    Ok(())
                 }
             },
-        };
-        self.send(message).await
+        }
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), End> {
-        match timeout(WRITE_TIMEOUT, self.socket.send(message)).await {
+    async fn send(&mut self, opcode: Opcode, payload: Bytes) -> Result<(), End> {
+        match timeout(WRITE_TIMEOUT, self.socket.send(opcode, payload)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(End::Client),
             Err(_) => Err(End::Silent),
@@ -253,32 +262,35 @@ impl SignalSocket {
         }
     }
 
-    async fn close(&mut self, code: u16) {
-        let frame = CloseFrame {
-            code,
-            reason: "".into(),
-        };
-        if self.send(Message::Close(Some(frame))).await.is_err() {
+    async fn close(&mut self, code: CloseCode) {
+        let sent = timeout(WRITE_TIMEOUT, self.socket.send_close(code)).await;
+        if !matches!(sent, Ok(Ok(()))) {
             return;
         }
-        let answered = async { while let Some(Ok(_)) = self.socket.next().await {} };
+        let answered = async {
+            while let Ok(message) = self.socket.next().await {
+                if matches!(message, Message::Close(_)) {
+                    return;
+                }
+            }
+        };
         let _ = timeout(CLOSE_TIMEOUT, answered).await;
     }
 }
 
 fn message_len(message: &Message) -> usize {
     match message {
-        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) => bytes.len(),
         Message::Text(text) => text.len(),
-        Message::Close(_) => 0,
+        Message::Pong | Message::Close(_) => 0,
     }
 }
 
-/// What a failed read means. RFC 6455 §7.4.1: a message that is too big is answered with 1009.
-fn end_of(error: axum::Error) -> End {
-    let inner = error.into_inner();
-    match inner.downcast_ref::<tungstenite::Error>() {
-        Some(tungstenite::Error::Capacity(_)) => End::TooLong,
-        _ => End::Client,
+fn end_of(error: ReadError) -> End {
+    match error {
+        ReadError::TooLong => End::TooLong,
+        ReadError::Protocol => End::Forbidden(CloseCode::Protocol),
+        ReadError::Text => End::Forbidden(CloseCode::Text),
+        ReadError::Ended => End::Client,
     }
 }

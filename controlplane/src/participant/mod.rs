@@ -26,7 +26,7 @@ use crate::auth::{Claims, VideoGrant};
 use client::Client;
 pub use close::CloseReason;
 use publish::{PendingTrack, PublishedTrack};
-use signal::Signal;
+use signal::{EncodedResponse, Signal};
 use subscribe::{SsrcSequence, SubscriberPermissions, Subscription};
 use transport::{PublisherConnection, SubscriberConnection, Transport};
 
@@ -126,6 +126,11 @@ impl Participant {
 
     pub(crate) fn send(&mut self, message: Message) {
         self.signal.send(message);
+    }
+
+    /// Sends what others are sent, too.
+    pub(crate) fn send_encoded(&mut self, response: &EncodedResponse) {
+        self.signal.send_encoded(response);
     }
 
     /// The transport that decides whether the participant is there.

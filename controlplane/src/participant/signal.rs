@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use livekit_protocol as proto;
 use prost::Message as _;
 use proto::signal_response::Message;
@@ -22,31 +23,53 @@ pub(crate) const REQUESTS_MAX: usize = 64;
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct ConnectionId(pub(crate) u64);
 
-/// A response and its encoded length.
-type Queued = (proto::SignalResponse, usize);
+/// A response as protobuf. What goes to many is written once, and all their queues hold the same
+/// bytes. A queue of messages would also be large while it is empty: tokio makes room for 32 at a
+/// time, at 900 bytes each.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EncodedResponse(Bytes);
+
+impl EncodedResponse {
+    pub(crate) fn new(message: Message) -> Self {
+        let response = proto::SignalResponse {
+            message: Some(message),
+        };
+        Self(response.encode_to_vec().into())
+    }
+
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The response again, for those who want it in another form.
+    pub fn decode(&self) -> proto::SignalResponse {
+        // Our own writing can be read.
+        proto::SignalResponse::decode(self.0.clone()).unwrap_or_default()
+    }
+}
 
 /// A socket's end of its responses.
 #[derive(Debug)]
 pub struct Responses {
-    queue: mpsc::Receiver<Queued>,
+    queue: mpsc::Receiver<EncodedResponse>,
     bytes: Arc<AtomicUsize>,
 }
 
 impl Responses {
     /// The next one; none when the room closed the session and everything was taken.
-    pub async fn recv(&mut self) -> Option<proto::SignalResponse> {
-        let queued = self.queue.recv().await?;
-        Some(self.taken(queued))
+    pub async fn recv(&mut self) -> Option<EncodedResponse> {
+        let response = self.queue.recv().await?;
+        Some(self.taken(response))
     }
 
     /// What waits now.
-    pub fn try_recv(&mut self) -> Result<proto::SignalResponse, TryRecvError> {
-        let queued = self.queue.try_recv()?;
-        Ok(self.taken(queued))
+    pub fn try_recv(&mut self) -> Result<EncodedResponse, TryRecvError> {
+        let response = self.queue.try_recv()?;
+        Ok(self.taken(response))
     }
 
-    fn taken(&self, (response, len): Queued) -> proto::SignalResponse {
-        self.bytes.fetch_sub(len, Ordering::Relaxed);
+    fn taken(&self, response: EncodedResponse) -> EncodedResponse {
+        self.bytes.fetch_sub(response.0.len(), Ordering::Relaxed);
         response
     }
 }
@@ -55,7 +78,7 @@ impl Responses {
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     connection: ConnectionId,
-    queue: Option<mpsc::Sender<Queued>>,
+    queue: Option<mpsc::Sender<EncodedResponse>>,
     /// Encoded bytes of what the queue holds.
     bytes: Arc<AtomicUsize>,
     overflowed: bool,
@@ -100,18 +123,27 @@ impl Signal {
     /// Queues `message`. What finds no socket is dropped: the client learns the state when it
     /// resumes.
     pub(crate) fn send(&mut self, message: Message) {
+        if self.is_open() {
+            self.send_encoded(&EncodedResponse::new(message));
+        }
+    }
+
+    /// The same for what others are sent, too.
+    pub(crate) fn send_encoded(&mut self, response: &EncodedResponse) {
         let Some(queue) = &self.queue else {
             return;
         };
-        let response = proto::SignalResponse {
-            message: Some(message),
-        };
-        let len = response.encoded_len();
+        let len = response.0.len();
         let held = self.bytes.fetch_add(len, Ordering::Relaxed);
         let sent = if held > 0 && held + len > RESPONSES_BYTES_MAX {
-            Err(TrySendError::Full((response, len)))
+            Err(TrySendError::Full(()))
         } else {
-            queue.try_send((response, len))
+            queue
+                .try_send(response.clone())
+                .map_err(|error| match error {
+                    TrySendError::Full(_) => TrySendError::Full(()),
+                    TrySendError::Closed(_) => TrySendError::Closed(()),
+                })
         };
         match sent {
             Ok(()) => {}

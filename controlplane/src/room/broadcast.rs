@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::actor::Room;
 use super::timer::Timer;
+use crate::participant::signal::EncodedResponse;
 use crate::participant::{CloseReason, Participant, ParticipantId};
 
 /// Time over which changes of the room's own description are gathered.
@@ -140,20 +141,22 @@ impl Room {
     }
 
     fn send_updates(&mut self, updates: &[QueuedUpdate]) {
-        let full: Vec<_> = updates.iter().map(|update| update.info.clone()).collect();
-        let filtered: Vec<_> = updates
-            .iter()
-            .filter(|update| !update.skippable)
-            .map(|update| update.info.clone())
-            .collect();
+        let full = encode_updates(updates.iter());
+        let filtered = if updates.iter().any(|update| update.skippable) {
+            encode_updates(updates.iter().filter(|update| !update.skippable))
+        } else {
+            full.clone()
+        };
         for participant in self.participants.everybody_mut() {
             let list = if participant.client.supports_identity_based_reconnection() {
                 &filtered
             } else {
                 &full
             };
-            if participant.is_ready() && !list.is_empty() {
-                send_update(participant, list.clone());
+            if participant.is_ready()
+                && let Some(list) = list
+            {
+                participant.send_encoded(list);
             }
         }
     }
@@ -189,12 +192,12 @@ impl Room {
 
     pub(super) fn flush_room_update(&mut self) {
         self.room_update_timer_set = false;
-        let update = proto::RoomUpdate {
+        let update = EncodedResponse::new(Message::RoomUpdate(proto::RoomUpdate {
             room: Some(self.to_proto()),
-        };
+        }));
         for participant in self.participants.everybody_mut() {
             if participant.is_ready() {
-                participant.send(Message::RoomUpdate(update.clone()));
+                participant.send_encoded(&update);
             }
         }
     }
@@ -206,6 +209,13 @@ pub(super) fn send_update(participant: &mut Participant, infos: Vec<proto::Parti
             participants: infos,
         }));
     }
+}
+
+/// None when there is nothing to tell.
+fn encode_updates<'a>(updates: impl Iterator<Item = &'a QueuedUpdate>) -> Option<EncodedResponse> {
+    let participants: Vec<_> = updates.map(|update| update.info.clone()).collect();
+    (!participants.is_empty())
+        .then(|| EncodedResponse::new(Message::Update(proto::ParticipantUpdate { participants })))
 }
 
 /// Whether session `a` of an identity joined after session `b`.

@@ -181,7 +181,7 @@ impl Room {
                     let message = RoomMessage::Request {
                         participant: id,
                         connection,
-                        request: Box::new(request),
+                        request,
                     };
                     if mailbox.send(message).await.is_err() {
                         return;

@@ -60,7 +60,7 @@ impl Default for JoinParams {
 /// socket closed, the end of `responses` says that it shall close after what was sent.
 #[derive(Debug)]
 pub struct SignalSession {
-    pub requests: mpsc::Sender<proto::SignalRequest>,
+    pub requests: mpsc::Sender<Box<proto::SignalRequest>>,
     pub responses: Responses,
     /// For logs; empty when the session was refused with a leave.
     pub room_sid: String,

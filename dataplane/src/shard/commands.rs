@@ -66,7 +66,7 @@ impl Shard {
 
     fn transport_mut(&mut self, id: TransportId) -> Option<&mut Transport> {
         let slot = self.transport_ids.get(&id)?;
-        self.transports.get_mut(*slot)
+        self.transports.get_mut(*slot).map(Box::as_mut)
     }
 
     fn add_transport(&mut self, now: Timestamp, add: &AddTransport) {
@@ -86,7 +86,8 @@ impl Shard {
             return;
         }
         let group = self.group_or_new(add.group);
-        let slot = self.transports.insert(Transport::new(add, group, now));
+        let transport = Box::new(Transport::new(add, group, now));
+        let slot = self.transports.insert(transport);
         self.transport_ids.insert(add.transport, slot);
         self.demux.add_ufrag(&add.ice.ufrag, slot);
         if let Some(group) = self.groups.get_mut(group) {

@@ -21,7 +21,7 @@ use crate::transport::Transport;
 pub(super) struct Fan<'a> {
     pub(super) routes: &'a [Route],
     pub(super) down_tracks: &'a mut Slots<DownEntry>,
-    pub(super) transports: &'a mut Slots<Transport>,
+    pub(super) transports: &'a mut Slots<Box<Transport>>,
     pub(super) timers: &'a mut Timers,
     pub(super) metrics: &'a mut ShardMetrics,
     pub(super) epoch: &'a Epoch,

@@ -177,7 +177,7 @@ pub struct Shard {
     berths: Berths,
 
     demux: Demux,
-    transports: Slots<Transport>,
+    transports: Slots<Box<Transport>>,
     up_tracks: Slots<UpEntry>,
     down_tracks: Slots<DownEntry>,
     groups: Slots<Group>,

@@ -188,7 +188,7 @@ impl Client {
         tokio::time::timeout(Duration::from_secs(5), self.session.responses.recv())
             .await
             .expect("no response in time")
-            .map(|response| response.message.expect("an empty response"))
+            .map(|response| response.decode().message.expect("an empty response"))
     }
 
     /// Reads on until `pick` finds what it looks for.
@@ -206,7 +206,7 @@ impl Client {
         settle().await;
         let mut messages = Vec::new();
         while let Ok(response) = self.session.responses.try_recv() {
-            messages.push(response.message.unwrap());
+            messages.push(response.decode().message.unwrap());
         }
         messages
     }
@@ -215,7 +215,7 @@ impl Client {
         let request = proto::SignalRequest {
             message: Some(message),
         };
-        self.session.requests.send(request).await.unwrap();
+        self.session.requests.send(Box::new(request)).await.unwrap();
         settle().await;
     }
 

@@ -300,7 +300,14 @@ async fn who_lost_its_transports_has_left() {
         .try_join(claims("alice"), resume_params(&alice.sid))
         .await
         .unwrap();
-    let first = session.responses.recv().await.unwrap().message.unwrap();
+    let first = session
+        .responses
+        .recv()
+        .await
+        .unwrap()
+        .decode()
+        .message
+        .unwrap();
     assert!(matches!(first, Message::Leave(leave) if leave.action() == Action::Reconnect));
     assert_eq!(next.memos().len(), 2, "the room's and bob's");
 }

@@ -115,7 +115,14 @@ async fn an_unknown_session_is_to_join_anew() {
         .try_join(claims("alice"), resume_params("PA_x"))
         .await
         .unwrap();
-    let first = session.responses.recv().await.unwrap().message.unwrap();
+    let first = session
+        .responses
+        .recv()
+        .await
+        .unwrap()
+        .decode()
+        .message
+        .unwrap();
     let Message::Leave(leave) = first else {
         panic!("{first:?}");
     };
@@ -130,7 +137,14 @@ async fn an_unknown_session_is_to_join_anew() {
         .try_join(claims("alice"), resume_params("PA_x"))
         .await
         .unwrap();
-    let first = session.responses.recv().await.unwrap().message.unwrap();
+    let first = session
+        .responses
+        .recv()
+        .await
+        .unwrap()
+        .decode()
+        .message
+        .unwrap();
     assert!(matches!(first, Message::Leave(_)));
     assert_eq!(node.rooms.metrics().participants, 1);
 }
@@ -141,7 +155,14 @@ async fn an_old_client_is_told_in_its_words() {
     let mut old = resume_params("PA_x");
     old.client_info.protocol = 12;
     let mut session = node.try_join(claims("alice"), old).await.unwrap();
-    let first = session.responses.recv().await.unwrap().message.unwrap();
+    let first = session
+        .responses
+        .recv()
+        .await
+        .unwrap()
+        .decode()
+        .message
+        .unwrap();
     assert!(matches!(first, Message::Leave(leave) if leave.can_reconnect));
 }
 
@@ -204,9 +225,9 @@ async fn requests_of_the_old_socket_are_ignored() {
     });
     let offer = offer.unwrap();
     alice.answer(&offer, &answer_to(&offer.sdp)).await;
-    let leave = proto::SignalRequest {
+    let leave = Box::new(proto::SignalRequest {
         message: Some(proto::signal_request::Message::Leave(Default::default())),
-    };
+    });
     let _ = old.send(leave).await;
     drop(old);
     pass(30).await;
