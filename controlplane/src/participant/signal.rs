@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use livekit_protocol as proto;
 use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use proto::signal_response::Message;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
@@ -35,6 +36,30 @@ impl EncodedResponse {
             message: Some(message),
         };
         Self(response.encode_to_vec().into())
+    }
+
+    /// A join's response, with the others' descriptions as they were encoded before: a room of a
+    /// thousand is not described anew for everybody who comes.
+    pub(crate) fn join(join: proto::JoinResponse, others: &[Bytes]) -> Self {
+        const JOIN: u32 = 1;
+        const OTHER_PARTICIPANTS: u32 = 3;
+        let head = join.encode_to_vec();
+        let others_len: usize = others
+            .iter()
+            .map(|other| 1 + encoded_len_varint(other.len() as u64) + other.len())
+            .sum();
+        let join_len = (head.len() + others_len) as u64;
+        let mut response = Vec::with_capacity(head.len() + others_len + 16);
+        encode_key(JOIN, WireType::LengthDelimited, &mut response);
+        encode_varint(join_len, &mut response);
+        // The parts of a message lie one behind the other, in any order.
+        response.extend_from_slice(&head);
+        for other in others {
+            encode_key(OTHER_PARTICIPANTS, WireType::LengthDelimited, &mut response);
+            encode_varint(other.len() as u64, &mut response);
+            response.extend_from_slice(other);
+        }
+        Self(response.into())
     }
 
     pub fn bytes(&self) -> &Bytes {
@@ -174,6 +199,28 @@ mod tests {
         assert!(signal.overflowed() && !signal.is_open());
         assert!(rx.try_recv().is_ok() && rx.try_recv().is_ok());
         assert_eq!(rx.try_recv(), Err(TryRecvError::Disconnected));
+    }
+
+    #[test]
+    fn a_join_with_encoded_others_is_the_same_as_one_with_their_descriptions() {
+        for count in [0, 1, 300] {
+            let others: Vec<_> = (0..count)
+                .map(|n| proto::ParticipantInfo {
+                    identity: "x".repeat(n),
+                    joined_at: 7,
+                    ..Default::default()
+                })
+                .collect();
+            let encoded: Vec<Bytes> = others.iter().map(|it| it.encode_to_vec().into()).collect();
+            let mut join = proto::JoinResponse {
+                server_version: "1".into(),
+                ping_interval: 5,
+                ..Default::default()
+            };
+            let response = EncodedResponse::join(join.clone(), &encoded);
+            join.other_participants = others;
+            assert_eq!(response.decode().message, Some(Message::Join(join)));
+        }
     }
 
     fn long(len: usize) -> Message {

@@ -21,7 +21,7 @@ use crate::dataplane_client::ice_credentials;
 use crate::negotiate::{Offerer, SessionLines};
 use crate::participant::client::Client;
 use crate::participant::permission;
-use crate::participant::signal::{ConnectionId, REQUESTS_MAX, Signal};
+use crate::participant::signal::{ConnectionId, EncodedResponse, REQUESTS_MAX, Signal};
 use crate::participant::subscribe::{SsrcSequence, SubscriberPermissions};
 use crate::participant::transport::{
     PublisherConnection, SectionCount, SubscriberConnection, Transport,
@@ -129,7 +129,7 @@ impl Room {
 
         let response = self.join_response(id);
         if let Some(participant) = self.participant_mut(id) {
-            participant.send(Message::Join(response));
+            participant.send_encoded(&response);
             participant.state = State::Joined;
             participant.touch();
         }
@@ -275,7 +275,13 @@ impl Room {
         }
     }
 
-    fn join_response(&self, id: ParticipantId) -> proto::JoinResponse {
+    fn join_response(&mut self, id: ParticipantId) -> EncodedResponse {
+        let others = self.participants.encoded_others(id);
+        EncodedResponse::join(self.join_response_to(id), &others)
+    }
+
+    /// All of the response but the others.
+    fn join_response_to(&self, id: ParticipantId) -> proto::JoinResponse {
         let Some(participant) = self.participant(id) else {
             return proto::JoinResponse::default();
         };
@@ -283,7 +289,6 @@ impl Room {
         proto::JoinResponse {
             room: Some(self.to_proto()),
             participant: Some(participant.info()),
-            other_participants: self.others(&participant.identity),
             subscriber_primary: participant.subscriber_primary,
             ping_interval: i32::try_from(self.settings.ping_interval_s).unwrap_or(i32::MAX),
             ping_timeout: i32::try_from(self.settings.ping_timeout_s).unwrap_or(i32::MAX),

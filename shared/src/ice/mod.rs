@@ -2,10 +2,8 @@
 //! Binding Request was authenticated with our password, so that no stranger creates state.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-
-use arrayvec::ArrayVec;
 
 use crate::drop::DropReason;
 use crate::limits::{CHECKS_REMEMBERED, TUPLES_PER_TRANSPORT_MAX};
@@ -70,6 +68,30 @@ pub struct CheckOutcome {
     pub ended_ufrag: Option<String>,
 }
 
+/// Transaction of a check, and who sent it: 30 bytes, as every transport comes to have a full set.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+struct RememberedCheck {
+    id: TransactionId,
+    ip: [u8; 16],
+    port: u16,
+}
+
+impl RememberedCheck {
+    fn new(id: TransactionId, remote: SocketAddr) -> Self {
+        let ip = match remote.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Self {
+            id,
+            ip: ip.octets(),
+            port: remote.port(),
+        }
+    }
+}
+
+const _: () = assert!(size_of::<RememberedCheck>() <= 30);
+
 /// The lite agent of one transport.
 #[derive(Debug)]
 pub struct IceLite {
@@ -79,11 +101,12 @@ pub struct IceLite {
     /// Before an ICE restart; valid until the new ones nominate a pair (RFC 8445 §2.4: media
     /// continues on the old pair meanwhile).
     previous: Option<Credentials>,
-    tuples: ArrayVec<ValidTuple, TUPLES_PER_TRANSPORT_MAX>,
+    /// At most [`TUPLES_PER_TRANSPORT_MAX`]. On the heap, as nearly all have one.
+    tuples: Vec<ValidTuple>,
     selected: Option<Tuple>,
     last_check: Option<Timestamp>,
-    /// Transactions of the latest checks and who sent them; the oldest is overwritten.
-    checks: ArrayVec<(TransactionId, SocketAddr), CHECKS_REMEMBERED>,
+    /// The latest checks, at most [`CHECKS_REMEMBERED`]; the oldest is overwritten.
+    checks: Vec<RememberedCheck>,
     checks_next: usize,
 }
 
@@ -93,10 +116,10 @@ impl IceLite {
             local: Credentials::new(local),
             remote: None,
             previous: None,
-            tuples: ArrayVec::new(),
+            tuples: Vec::new(),
             selected: None,
             last_check: None,
-            checks: ArrayVec::new(),
+            checks: Vec::new(),
             checks_next: 0,
         }
     }
@@ -281,16 +304,17 @@ impl IceLite {
     /// same id from elsewhere was captured on its way and would lead our media there. False for such
     /// a copy, as far as we remember.
     fn note_check(&mut self, id: TransactionId, remote: SocketAddr) -> bool {
-        if let Some((_, first)) = self.checks.iter().find(|(seen, _)| *seen == id) {
-            return *first == remote;
+        let check = RememberedCheck::new(id, remote);
+        if let Some(first) = self.checks.iter().find(|seen| seen.id == id) {
+            return *first == check;
         }
-        if self.checks.is_full() {
+        if self.checks.len() >= CHECKS_REMEMBERED {
             if let Some(oldest) = self.checks.get_mut(self.checks_next) {
-                *oldest = (id, remote);
+                *oldest = check;
             }
             self.checks_next = (self.checks_next + 1) % CHECKS_REMEMBERED;
         } else {
-            self.checks.push((id, remote));
+            self.checks.push(check);
         }
         true
     }
@@ -300,7 +324,7 @@ impl IceLite {
             valid.last_check = now;
             return;
         }
-        if self.tuples.is_full() {
+        if self.tuples.len() >= TUPLES_PER_TRANSPORT_MAX {
             outcome.evicted = self.evict_oldest();
         }
         self.tuples.push(ValidTuple {

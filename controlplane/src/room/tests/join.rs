@@ -72,6 +72,30 @@ async fn participants_see_each_other_come_and_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_joins_sees_what_the_others_have_become() {
+    let node = Node::start().await;
+    let allowed = claims_with("alice", |grant| grant.can_update_own_metadata = Some(true));
+    let alice = node.join_as(allowed, params()).await;
+    let names = |join: Option<proto::JoinResponse>| -> Vec<_> {
+        let others = join.unwrap().other_participants.into_iter();
+        others.map(|info| (info.identity, info.name)).collect()
+    };
+    let alice_named = |name: &str| ("alice".to_owned(), name.to_owned());
+    let bob = node.join("bob").await;
+    assert_eq!(names(bob.join), [alice_named("")]);
+    let update = proto::UpdateParticipantMetadata {
+        name: "Alice".into(),
+        ..Default::default()
+    };
+    alice
+        .send(proto::signal_request::Message::UpdateMetadata(update))
+        .await;
+    let carol = node.join("carol").await;
+    let seen = names(carol.join);
+    assert_eq!(seen, [alice_named("Alice"), ("bob".into(), String::new())]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn hidden_participants_stay_unseen() {
     let node = Node::start().await;
     let mut alice = node.join_active("alice").await;
