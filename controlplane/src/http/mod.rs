@@ -12,6 +12,7 @@ mod sockets;
 mod strangers;
 mod twirp;
 mod user_agent;
+mod visits;
 mod websocket;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use sockets::Sockets;
 use crate::auth::ApiKeys;
 use crate::config::{Config, PrometheusConfig};
 use crate::room::Rooms;
+use visits::Visits;
 
 /// How long a browser may remember what a preflight allowed.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(24);
@@ -72,6 +74,7 @@ pub(crate) struct Site {
     pub(crate) rooms: Rooms,
     pub(crate) settings: Arc<Settings>,
     pub(crate) sockets: Sockets,
+    visits: Visits,
 }
 
 /// The service of the main port.
@@ -80,6 +83,7 @@ pub fn service(rooms: Rooms, settings: Settings, sockets: Sockets) -> HttpServic
         rooms,
         settings: Arc::new(settings),
         sockets: sockets.clone(),
+        visits: Visits::default(),
     };
     let mut api = Router::new()
         .route("/", get(pages::health))
@@ -110,6 +114,7 @@ pub fn metrics_service(rooms: Rooms, settings: Settings, sockets: Sockets) -> Ht
         rooms,
         settings: Arc::new(settings),
         sockets: sockets.clone(),
+        visits: Visits::default(),
     };
     HttpService {
         router: Router::new().fallback(metrics::scrape).with_state(site),

@@ -7,6 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) enum Limit {
     /// Connections of one address on which nobody has joined.
     ConnectionsPerAddress,
+    /// Joins of one address: answered with 503.
+    JoinsPerAddress,
+    /// Tokens of one address that were refused: answered with 429.
+    RefusedTokensPerAddress,
     /// Requests of one participant: its socket was not read for a moment.
     SignalRate,
     /// Bytes of one signal message: its socket was closed.
@@ -16,8 +20,10 @@ pub(super) enum Limit {
 }
 
 impl Limit {
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::ConnectionsPerAddress,
+        Self::JoinsPerAddress,
+        Self::RefusedTokensPerAddress,
         Self::SignalRate,
         Self::SignalMessageLen,
         Self::SignalMalformed,
@@ -26,6 +32,8 @@ impl Limit {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::ConnectionsPerAddress => "connections_per_address",
+            Self::JoinsPerAddress => "joins_per_address",
+            Self::RefusedTokensPerAddress => "refused_tokens_per_address",
             Self::SignalRate => "signal_rate",
             Self::SignalMessageLen => "signal_message_len",
             Self::SignalMalformed => "signal_malformed",

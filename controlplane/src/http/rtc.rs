@@ -1,16 +1,17 @@
 //! Joining: `/rtc` and `/rtc/v1`, each with a check that does not join.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper_util::rt::TokioIo;
 
+use super::bearer::RETRY_AFTER;
 use super::join_params::{self, Reading};
 use super::listen::Place;
+use super::refusals::Limit;
 use super::signal_socket::{self, SignalSocket};
 use super::websocket::{self, WebSocket};
 use super::{Site, bearer};
@@ -41,8 +42,11 @@ async fn validate(site: &Site, request: Request, v1: bool) -> Response {
     let reading = Reading { v1, strict: true };
     let (claims, params) = match admission(site, &parts, reading) {
         Ok(admission) => admission,
-        Err(refusal) => return refusal.into_response(),
+        Err(refusal) => return refusal,
     };
+    if !site.visits.may_join(bearer::remote(&parts)) {
+        return too_many_joins();
+    }
     match site.rooms.validate(&claims, &params).await {
         Ok(()) => "success".into_response(),
         Err(error) => refusal(&error),
@@ -59,8 +63,12 @@ async fn join(site: Site, request: Request, v1: bool) -> Response {
     let reading = Reading { v1, strict: false };
     let (claims, params) = match admission(&site, &parts, reading) {
         Ok(admission) => admission,
-        Err(refusal) => return refusal.into_response(),
+        Err(refusal) => return refusal,
     };
+    if !site.visits.join(bearer::remote(&parts)) {
+        site.sockets.refused(Limit::JoinsPerAddress);
+        return too_many_joins();
+    }
     let (response, upgrade) = match websocket::accept(&mut parts) {
         Ok(accepted) => accepted,
         Err(refusal) => return refusal.into_response(),
@@ -106,16 +114,18 @@ fn admission(
     site: &Site,
     parts: &Parts,
     reading: Reading,
-) -> Result<(Claims, JoinParams), (StatusCode, String)> {
-    let claims =
-        bearer::required(parts, site).map_err(|refused| (StatusCode::UNAUTHORIZED, refused.0))?;
-    let remote = parts
-        .extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |info| info.0.ip());
-    let params = join_params::parse(parts, remote, reading)
-        .map_err(|text| (StatusCode::BAD_REQUEST, text.to_owned()))?;
+) -> Result<(Claims, JoinParams), Response> {
+    let claims = bearer::required(parts, site).map_err(|refused| refused.into_response())?;
+    let params = join_params::parse(parts, bearer::remote(parts), reading)
+        .map_err(|text| (StatusCode::BAD_REQUEST, text).into_response())?;
     Ok((claims, params))
+}
+
+/// With the status and the words that LiveKit has for a node at its limits: clients try again after
+/// it, as they would not after a status that begins with 4.
+fn too_many_joins() -> Response {
+    let text = "node has exceeded its configured limit: joins of one address";
+    (StatusCode::SERVICE_UNAVAILABLE, [RETRY_AFTER], text).into_response()
 }
 
 fn asks_for_upgrade(headers: &HeaderMap) -> bool {

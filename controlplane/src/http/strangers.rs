@@ -71,7 +71,7 @@ impl Drop for Stranger {
 }
 
 /// The address by which one peer is counted: of IPv6 a peer has 64 bits to itself.
-fn owner(remote: IpAddr) -> IpAddr {
+pub(super) fn owner(remote: IpAddr) -> IpAddr {
     match remote.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {
             IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into())

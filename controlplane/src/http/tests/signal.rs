@@ -1,5 +1,6 @@
 use std::io::Write as _;
 
+use axum::extract::ConnectInfo;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use flate2::Compression;
@@ -233,6 +234,59 @@ async fn validate_says_what_a_join_would() {
     let anonymous = node.join_token("");
     let anonymous = format!("/rtc/validate?access_token={anonymous}");
     assert_eq!(node.get(&anonymous).await.0, StatusCode::BAD_REQUEST);
+}
+
+/// Requests of one address, answered by one service.
+async fn statuses(node: &Node, targets: impl Iterator<Item = String>) -> Vec<StatusCode> {
+    let service = node.service().into_service();
+    let mut statuses = Vec::new();
+    for target in targets {
+        let mut request = Request::get(target).body(Body::empty()).unwrap();
+        let remote: SocketAddr = ([198, 51, 100, 1], 4_000).into();
+        request.extensions_mut().insert(ConnectInfo(remote));
+        // As a client asks for the upgrade; there is no connection to switch here.
+        let headers = request.headers_mut();
+        headers.insert(header::CONNECTION, "upgrade".parse().unwrap());
+        headers.insert(header::UPGRADE, "websocket".parse().unwrap());
+        let response = service.clone().oneshot(request).await.unwrap();
+        statuses.push(response.status());
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn an_address_may_show_few_bad_tokens_and_any_good_one() {
+    let node = Node::start().await;
+    let bad = (0..200).map(|_| "/rtc/validate?access_token=a.b.c".to_owned());
+    let good = format!("/rtc/validate?access_token={}", node.join_token("alice"));
+    let statuses = statuses(&node, bad.chain([good])).await;
+    let count = |status| statuses.iter().filter(|it| **it == status).count();
+    let (refused, too_many) = (
+        count(StatusCode::UNAUTHORIZED),
+        count(StatusCode::TOO_MANY_REQUESTS),
+    );
+    assert_eq!(refused + too_many, 200);
+    assert!((100..150).contains(&refused), "{refused}");
+    assert_eq!(statuses.last(), Some(&StatusCode::OK));
+    let counted = node.sockets.refusals(Limit::RefusedTokensPerAddress);
+    assert_eq!(counted, too_many as u64);
+}
+
+#[tokio::test]
+async fn an_address_joins_no_faster_than_its_rate() {
+    let node = Node::start().await;
+    let join = v0(&node, "alice");
+    let check = join.replace("/rtc?", "/rtc/validate?");
+    let joins = (0..2_000).map(|_| join.clone());
+    let statuses = statuses(&node, joins.chain([check])).await;
+    let unavailable = |it: &&StatusCode| **it == StatusCode::SERVICE_UNAVAILABLE;
+    let refused = statuses[..2_000].iter().filter(unavailable).count();
+    assert!((500..=1_000).contains(&refused), "{refused}");
+    assert_eq!(
+        node.sockets.refusals(Limit::JoinsPerAddress),
+        refused as u64
+    );
+    assert_eq!(statuses.last(), Some(&StatusCode::SERVICE_UNAVAILABLE));
 }
 
 #[tokio::test]

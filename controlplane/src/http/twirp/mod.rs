@@ -17,6 +17,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use prost_reflect::MethodDescriptor;
 
 use self::error::{Code, TwirpError};
+use super::bearer::Refused;
 use super::{Site, bearer};
 use crate::auth::{Claims, Permission};
 
@@ -43,7 +44,13 @@ pub(super) async fn call(
     // where the call needs it.
     let claims = match bearer::claims(&parts, &site) {
         Ok(claims) => claims,
-        Err(refused) => return TwirpError::new(Code::Unauthenticated, refused.0).into_response(),
+        Err(refused) => {
+            let code = match refused {
+                Refused::Unauthorized(_) => Code::Unauthenticated,
+                Refused::TooMany => Code::ResourceExhausted,
+            };
+            return TwirpError::new(code, refused.text()).into_response();
+        }
     };
     let (descriptor, encoding) = match route(&parts, &service, &method) {
         Ok(route) => route,
