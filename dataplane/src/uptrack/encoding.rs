@@ -9,6 +9,7 @@ use millrace_shared::link::{Encoding, MediaKind};
 use millrace_shared::time::{ExtSeq, RtpTime, Timestamp};
 
 use super::KeyframeRequest;
+use super::former::{FormerSources, Source};
 use super::keyframe::KeyframeThrottle;
 use super::nack::{BATCH_MAX, NackBatch, NackRegister, Repair};
 use super::sequence::Order;
@@ -29,6 +30,7 @@ pub(super) struct EncodingRx {
     kind: MediaKind,
     pub(super) rid: Option<Rid>,
     pub(super) rx: StreamRx,
+    former: FormerSources,
     pub(super) nacks: NackRegister,
     pub(super) store: PacketStore,
     pub(super) keyframes: KeyframeThrottle,
@@ -56,6 +58,7 @@ impl EncodingRx {
             kind,
             rid: None,
             rx: StreamRx::default(),
+            former: FormerSources::default(),
             nacks: NackRegister::default(),
             store: PacketStore::new(kind),
             keyframes: KeyframeThrottle::default(),
@@ -82,9 +85,40 @@ impl EncodingRx {
     pub(super) fn bind(&mut self, ssrc: Ssrc, rtx: bool) {
         if rtx {
             self.rx.bind_rtx(ssrc);
-        } else if self.rx.bind(ssrc) {
+            return;
+        }
+        let before = (self.rx.ssrc(), self.rx.rtx_ssrc());
+        if self.rx.bind(ssrc)
+            && let (Some(left), rtx_ssrc) = before
+        {
+            let left = Source {
+                ssrc: left,
+                rtx_ssrc,
+            };
+            if let Some(rtx_ssrc) = self.former.leave(left, ssrc) {
+                self.rx.bind_rtx(rtx_ssrc);
+            }
             self.nacks.clear();
         }
+    }
+
+    /// A packet of a source that the encoding had or has. Whether it is of the current one, which
+    /// it becomes by this when the publisher has come back to it.
+    pub(super) fn hear(&mut self, ssrc: Ssrc, rtx: bool) -> bool {
+        if rtx {
+            return self.rx.rtx_ssrc() == Some(ssrc);
+        }
+        if self.rx.ssrc() == Some(ssrc) {
+            self.former.note_current();
+            return true;
+        }
+        if !self.former.note_other(ssrc) {
+            return false;
+        }
+        self.bind(ssrc, false);
+        // The first packets of what it sends now are gone.
+        self.want_keyframe();
+        true
     }
 
     /// Takes a packet into sequence and statistics. `frames` counts the frames of the whole track.

@@ -6,6 +6,7 @@
 
 pub mod describe;
 mod encoding;
+mod former;
 pub mod keyframe;
 mod mirror;
 pub mod nack;
@@ -153,7 +154,7 @@ impl UpTrack {
     /// has the payload type) stands for, and learns the SSRC. None if it is none of ours.
     ///
     /// A stream that had another SSRC goes on under the new one: packets of the old one are
-    /// strangers from then on.
+    /// strangers from then on, unless the publisher comes back to it ([`former`]).
     pub fn resolve(&mut self, claim: &StreamClaim<'_>) -> Option<StreamRole> {
         let rtx = self.codec(claim.pt, true).is_some();
         if !rtx && self.codec(claim.pt, false).is_none() {
@@ -219,12 +220,7 @@ impl UpTrack {
             .index(role.spatial)
             .ok_or(DropReason::RtpStreamUnknown)?;
         let encoding = &mut self.encodings[index];
-        let expected = if role.rtx {
-            encoding.rx.rtx_ssrc()
-        } else {
-            encoding.rx.ssrc()
-        };
-        if expected != Some(rtp.ssrc) {
+        if !encoding.hear(rtp.ssrc, role.rtx) {
             return Err(DropReason::RtpStreamUnknown);
         }
 

@@ -183,6 +183,29 @@ fn the_only_stream_needs_no_rid() {
     assert_eq!(refused, Err(DropReason::RtpStreamUnknown));
 }
 
+/// RFC 3550 §8.2 lets a source change its SSRC. One that was here before is believed after some
+/// packets, and goes on above all numbers there were.
+#[test]
+fn a_publisher_comes_back_to_a_source_it_left() {
+    let mut track = UpTrack::new(&config(&[""]));
+    assert!(track.resolve(&claim(MEDIA[0], VP8, None)).is_some());
+    assert!(track.resolve(&claim(RTX[0], VP8_RTX, None)).is_some());
+    let before = receive(&mut track, ms(0), &media(1, KEY)).unwrap();
+    for (ssrc, pt) in [(77, VP8), (78, VP8_RTX)] {
+        assert!(track.resolve(&claim(Ssrc(ssrc), pt, None)).is_some());
+    }
+    let again = (2..20).map(|seq| receive(&mut track, ms(seq.into()), &media(seq, DELTA)));
+    let again: Vec<_> = again.collect();
+    let dropped = again.iter().take_while(|it| it.is_err()).count();
+    assert!((2..10).contains(&dropped), "{dropped}");
+    assert!(again[dropped..].iter().all(Result::is_ok));
+    assert!(again[dropped].as_ref().unwrap().seq() > before.seq());
+    // What repaired it repairs it again, and a key frame fills what was lost.
+    let ssrcs: Vec<_> = track.ssrcs().map(|(ssrc, _)| ssrc).collect();
+    assert_eq!(ssrcs, [MEDIA[0], RTX[0]]);
+    assert_eq!(track.due_keyframe_requests(ms(2_000)).len(), 1);
+}
+
 #[test]
 fn describes_and_keeps_a_packet() {
     let mut track = simulcast();

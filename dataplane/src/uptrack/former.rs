@@ -1,0 +1,92 @@
+//! The sources that an encoding had before the one it has: a publisher may come back to one of
+//! them, and packets of one it left may still be on their way.
+
+use arrayvec::ArrayVec;
+use millrace_shared::ids::Ssrc;
+
+/// RFC 3550 §A.1 believes a source after two packets. An old one was believed before, and its last
+/// packets may be late: it has come back when it sends and the one that followed it does not.
+const RETURN_PACKETS_MIN: u8 = 5;
+/// Older ones stay strangers.
+const SOURCES_MAX: usize = 4;
+
+/// A source and what repaired it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) struct Source {
+    pub(super) ssrc: Ssrc,
+    pub(super) rtx_ssrc: Option<Ssrc>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct FormerSources {
+    /// The one left last is the last.
+    sources: ArrayVec<Source, SOURCES_MAX>,
+    /// Heard since the current source was, and how often.
+    returning: Option<(Ssrc, u8)>,
+}
+
+impl FormerSources {
+    /// The encoding goes from one source to another. What repaired the other one, if it was here
+    /// before.
+    pub(super) fn leave(&mut self, left: Source, taken: Ssrc) -> Option<Ssrc> {
+        let known = self.sources.iter().position(|it| it.ssrc == taken);
+        let known = known.map(|index| self.sources.remove(index));
+        if self.sources.is_full() {
+            self.sources.remove(0);
+        }
+        self.sources.push(left);
+        self.returning = None;
+        known.and_then(|it| it.rtx_ssrc)
+    }
+
+    /// A packet of the current source.
+    pub(super) fn note_current(&mut self) {
+        self.returning = None;
+    }
+
+    /// A packet of another one. Whether the publisher has come back to it.
+    pub(super) fn note_other(&mut self, ssrc: Ssrc) -> bool {
+        if !self.sources.iter().any(|it| it.ssrc == ssrc) {
+            return false;
+        }
+        let before = self.returning.filter(|(it, _)| *it == ssrc);
+        let heard = before.map_or(0, |(_, heard)| heard) + 1;
+        self.returning = Some((ssrc, heard));
+        heard >= RETURN_PACKETS_MIN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(ssrc: u32) -> Source {
+        let rtx_ssrc = Some(Ssrc(ssrc + 100));
+        let ssrc = Ssrc(ssrc);
+        Source { ssrc, rtx_ssrc }
+    }
+
+    #[test]
+    fn it_is_back_when_it_sends_and_the_current_one_does_not() {
+        let mut former = FormerSources::default();
+        assert_eq!(former.leave(source(1), Ssrc(2)), None);
+        for _ in 0..3 {
+            assert!((1..RETURN_PACKETS_MIN).all(|_| !former.note_other(Ssrc(1))));
+            former.note_current();
+        }
+        assert!((1..RETURN_PACKETS_MIN).all(|_| !former.note_other(Ssrc(1))));
+        assert!(!former.note_other(Ssrc(7)), "nobody knows it");
+        assert!(former.note_other(Ssrc(1)));
+        assert_eq!(former.leave(source(2), Ssrc(1)), Some(Ssrc(101)));
+    }
+
+    #[test]
+    fn only_the_last_ones_are_remembered() {
+        let mut former = FormerSources::default();
+        for ssrc in 1..=5 {
+            former.leave(source(ssrc), Ssrc(ssrc + 1));
+        }
+        assert!((0..20).all(|_| !former.note_other(Ssrc(1))));
+        assert!((0..20).any(|_| former.note_other(Ssrc(2))));
+    }
+}
