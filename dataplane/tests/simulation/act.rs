@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use millrace_dataplane::shard::lanes::LaneLimits;
 use millrace_shared::ids::{DownTrackId, GroupId, Mid, Ssrc, TrackId};
 use millrace_shared::link::{
     AddTransport, Codec, Command, DataPublish, Encoding, IceCredentials, Layer, MediaKind,
@@ -21,7 +22,7 @@ use crate::node::FINGERPRINT;
 use crate::peer::{Opener, Peer, Publication, keys};
 use crate::plan::{Action, Publishing, Subscribing};
 use crate::receiver::Receiver;
-use crate::world::{Effect, Member, Track, World};
+use crate::world::{Effect, Member, Pending, Track, World};
 
 const GROUP: GroupId = GroupId(1);
 /// Parts of the seed.
@@ -32,7 +33,7 @@ const PART_TRACKS: u64 = 10_000;
 const PUBLISH_DELAY: Duration = Duration::from_millis(5);
 
 /// Of a peer, by how often it has roamed. Some have IPv6, or change to it.
-fn address(peer: usize, visit: u16) -> SocketAddr {
+pub(crate) fn address(peer: usize, visit: u16) -> SocketAddr {
     let port = 40_000 + 100 * visit + peer as u16;
     let ip = if (peer + usize::from(visit)) % 3 == 2 {
         "2001:db8:7::7"
@@ -91,8 +92,17 @@ impl World {
             }
             Action::Network(peer, up, down) => self.set_network(peer, up, down),
             Action::Io(config) => self.node.set_io(config),
-            Action::Lanes(limits) => self.node.limit_lanes(limits),
+            Action::Lanes(limits) => self.limit_lanes(limits),
         }
+    }
+
+    fn limit_lanes(&mut self, mut limits: LaneLimits) {
+        // With one port commands cross the lanes, too, and when they take effect is told from when
+        // they were given.
+        if self.layout.one_port {
+            limits.control_messages_max = LaneLimits::default().control_messages_max;
+        }
+        self.node.limit_lanes(limits);
     }
 
     fn command(&mut self, peer: usize, command: Command) {
@@ -103,7 +113,11 @@ impl World {
 
     fn effect(&mut self, peer: usize, effect: Effect) {
         if let Some(shard) = self.member(peer).map(|it| it.shard) {
-            self.effects.push((shard, effect));
+            self.effects.push(Pending {
+                shard,
+                of: Some(peer),
+                effect,
+            });
         }
     }
 
@@ -115,7 +129,7 @@ impl World {
         let part = PART_KEYS + peer as u64 + 1_000 * self.visits[peer];
         let mut random = self.random.fork(part);
         let (theirs, ours) = keys(&mut random);
-        let shard = peer % self.node.shards();
+        let shard = peer % self.layout.shards;
         let ice = IceCredentials {
             ufrag: format!("{shard}-{peer}"),
             pwd: format!("password-of-peer-{peer:04}"),
@@ -126,10 +140,12 @@ impl World {
         let member = Member {
             peer: Peer::new(address(peer, 0), ice.clone(), &theirs),
             shard,
+            home: shard,
             opener: Opener::new(&ours),
             keys: Some((ours, theirs)),
             up: Path::new(up, paths.fork(0)),
             down: Path::new(down, paths.fork(1)),
+            addresses: BTreeSet::from([address(peer, 0)]),
             valid: BTreeSet::new(),
             present: true,
             transport_cc: None,
@@ -155,16 +171,17 @@ impl World {
         self.command(peer, Command::AddTransport(Box::new(add)));
     }
 
-    /// The shard answered a check: keys follow, once.
-    pub(crate) fn connect(&mut self, peer: usize) {
+    /// A shard answered a check, so the transport lives there: keys follow, once.
+    pub(crate) fn connect(&mut self, shard: usize, peer: usize) {
         let transport = self.transport(peer);
         let Some(member) = self.member(peer) else {
             return;
         };
-        let (shard, ice) = (member.shard, member.peer.ice.clone());
+        let ice = member.peer.ice.clone();
         let Some((ours, theirs)) = member.keys.take() else {
             return;
         };
+        member.home = shard;
         self.node.key_transport(shard, transport, &ours, &theirs);
         let remote = SetRemote {
             transport,
@@ -397,8 +414,9 @@ impl World {
             return;
         };
         member.was_dark = true;
-        let visit = member.valid.len() as u16 + 1;
-        member.peer.roam(address(peer, visit));
+        let remote = address(peer, member.addresses.len() as u16 + 1);
+        member.addresses.insert(remote);
+        member.peer.roam(remote);
         self.unsettle(peer, now);
     }
 
@@ -440,18 +458,23 @@ impl World {
     /// What a shard has applied holds from now on.
     pub(crate) fn take_effect(&mut self, effect: Effect) {
         match effect {
+            Effect::Validated(peer, remote) => {
+                if let Some(member) = self.member(peer) {
+                    member.valid.insert(remote);
+                }
+            }
             Effect::Removed(copy) => self.ledger.copies[copy].removed = true,
             Effect::Paused(copy, wishes) => {
                 let now = self.now();
                 let copy = &mut self.ledger.copies[copy];
-                if copy.wishes.len() == wishes {
-                    let wish = copy.wish();
-                    copy.wishes.push(Wish {
-                        since: now,
-                        paused: true,
-                        ..wish
-                    });
-                }
+                // Another wish may have come meanwhile: then the pause is over as it begins.
+                let wish = copy.wishes[wishes - 1];
+                let paused = Wish {
+                    since: now,
+                    paused: true,
+                    ..wish
+                };
+                copy.wishes.insert(wishes, paused);
             }
             Effect::Muted(track, muted) => {
                 if let Some(found) = self.track(track) {

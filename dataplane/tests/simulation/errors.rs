@@ -1,5 +1,6 @@
 //! Every oracle fails when there is something to fail for.
 
+use crate::node::Layout;
 use crate::plan::{Plan, Weather};
 use crate::tamper::{Fault, Tamper};
 use crate::verdict::Oracle;
@@ -9,7 +10,7 @@ use crate::world::World;
 const SEEDS: [u64; 10] = [2, 41, 11, 5, 7, 9, 13, 19, 22, 40];
 
 /// Each error, and the rule that it breaks first of all.
-const ERRORS: [(Fault, Oracle); 22] = [
+const ERRORS: [(Fault, Oracle); 24] = [
     (Fault::RepeatNumber, Oracle::Sequence),
     (Fault::SkipNumber, Oracle::Sequence),
     (Fault::WrongOriginal, Oracle::Retransmission),
@@ -29,6 +30,8 @@ const ERRORS: [(Fault, Oracle); 22] = [
     (Fault::DropReports, Oracle::Report),
     (Fault::DropRetransmissions, Oracle::Repair),
     (Fault::DropNacks, Oracle::Repair),
+    (Fault::WrongHome, Oracle::Placement),
+    (Fault::PassOn, Oracle::Placement),
     (Fault::Leak, Oracle::Memory),
     (Fault::Freeze, Oracle::Gap),
     (Fault::LoseInCalm, Oracle::Recovery),
@@ -39,7 +42,11 @@ fn every_error_of_a_shard_is_noticed() {
     for (fault, oracle) in ERRORS {
         let noticed = SEEDS.iter().any(|seed| {
             let plan = Plan::draw(*seed, Weather::Foul);
-            let outcome = World::new(&plan, 1, Tamper::new(fault)).run();
+            let layout = match oracle {
+                Oracle::Placement => Layout::one_port(2),
+                _ => Layout::ports(1),
+            };
+            let outcome = World::new(&plan, layout, Tamper::new(fault)).run();
             outcome.verdict.of(oracle) > 0
         });
         assert!(noticed, "{oracle:?} does not notice {fault:?}");

@@ -10,7 +10,7 @@ use millrace_shared::sim::Prng;
 use millrace_shared::time::Timestamp;
 
 use crate::io::Inbound;
-use crate::node::{FINGERPRINT, local};
+use crate::node::{FINGERPRINT, Layout, local};
 use crate::peer::{Peer, Sent, keys};
 use crate::plan::{Plan, START, Weather};
 use crate::tamper::{Fault, Tamper};
@@ -71,7 +71,8 @@ fn add_idle(world: &mut World, number: u64) {
 }
 
 fn world() -> World {
-    World::new(&Plan::draw(4, Weather::Fair), 1, Tamper::new(Fault::None))
+    let plan = Plan::draw(4, Weather::Fair);
+    World::new(&plan, Layout::ports(1), Tamper::new(Fault::None))
 }
 
 #[test]

@@ -104,13 +104,17 @@ impl Bench<'_> {
         }
     }
 
+    /// Of the encoding that was being sent.
     fn silent_between(&self, a: &SentPacket, b: &SentPacket) -> u64 {
-        if a.content.spatial != b.content.spatial || b.content.seq <= a.content.seq {
-            return 0;
-        }
-        let between = a.content.seq..b.content.seq;
-        self.arrivals(a.content.spatial)
-            .map_or(0, |it| it.silent.range(between).count() as u64)
+        let end = if a.content.spatial == b.content.spatial {
+            b.content.seq.max(a.content.seq)
+        } else {
+            u64::MAX
+        };
+        self.arrivals(a.content.spatial).map_or(0, |it| {
+            let silent = it.silent.range(a.content.seq..end);
+            silent.filter(|seq| it.packets[seq].at <= b.at).count() as u64
+        })
     }
 
     /// Behind the last packet of a run: what may have been missing when it ended.

@@ -29,17 +29,23 @@ pub(crate) struct Arrivals {
     pub(crate) packets: BTreeMap<u64, Accepted>,
     /// Padding, and what came while the track was muted: nobody is to get it.
     pub(crate) silent: BTreeSet<u64>,
+    /// Of those, what crossed a lane while a mute or its end crossed another: it may have come
+    /// before or after it.
+    pub(crate) unsure: BTreeSet<u64>,
     highest: u64,
 }
 
 impl Arrivals {
-    fn note(&mut self, at: Timestamp, content: Content, silent: bool) {
+    fn note(&mut self, at: Timestamp, content: Content, silent: bool, unsure: bool) {
         let late = content.seq < self.highest;
         self.highest = self.highest.max(content.seq);
         if self.packets.contains_key(&content.seq) {
             return;
         }
-        if silent {
+        if unsure {
+            self.unsure.insert(content.seq);
+        }
+        if silent || unsure {
             self.silent.insert(content.seq);
         }
         self.packets
@@ -277,7 +283,9 @@ impl Copy {
             blame(format!("{info:?}, sent {packets} packets of {bytes} bytes"));
         }
         let Some((_, newest)) = self.sent.last_key_value() else {
-            blame("nothing was sent".to_owned());
+            if excuses.refused == 0 {
+                blame("nothing was sent".to_owned());
+            }
             return;
         };
         let khz = self.clock_rate_khz();
@@ -318,10 +326,10 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn accept(&mut self, now: Timestamp, content: Content, silent: bool) {
+    pub(crate) fn accept(&mut self, now: Timestamp, content: Content, silent: bool, unsure: bool) {
         let encoding = (content.track, content.spatial);
         let arrivals = self.arrivals.entry(encoding).or_default();
-        arrivals.note(now, content, silent);
+        arrivals.note(now, content, silent, unsure);
     }
 
     pub(crate) fn excuses(&self, peer: usize) -> Excuses {

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_types, reason = "a test is the shards' host")]
 
 mod act;
+mod call;
 #[path = "../shard/harness/peer.rs"]
 #[allow(dead_code, reason = "it serves the scenario tests too")]
 mod client;
@@ -26,6 +27,7 @@ mod verdict;
 mod watch;
 mod world;
 
+mod data;
 mod errors;
 mod handshakes;
 mod idle;
@@ -33,11 +35,12 @@ mod same;
 mod seeds;
 mod shards;
 
+use node::Layout;
 use plan::{Plan, Weather};
 use tamper::{Fault, Tamper};
 use world::{Outcome, World};
 
-fn run(seed: u64, weather: Weather, shards: usize) -> Outcome {
+fn run(seed: u64, weather: Weather, layout: Layout) -> Outcome {
     let plan = Plan::draw(seed, weather);
-    World::new(&plan, shards, Tamper::new(Fault::None)).run()
+    World::new(&plan, layout, Tamper::new(Fault::None)).run()
 }

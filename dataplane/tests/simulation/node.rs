@@ -77,6 +77,31 @@ fn identity() -> Identity {
         .clone()
 }
 
+/// Shards, and how datagrams find them.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Layout {
+    pub(crate) shards: usize,
+    /// All have one port, and the kernel delivers each tuple to one of them by its hash.
+    pub(crate) one_port: bool,
+}
+
+impl Layout {
+    /// A port for each.
+    pub(crate) fn ports(shards: usize) -> Self {
+        Self {
+            shards,
+            one_port: false,
+        }
+    }
+
+    pub(crate) fn one_port(shards: usize) -> Self {
+        Self {
+            shards,
+            one_port: true,
+        }
+    }
+}
+
 /// The address of a shard, of the family of a peer's.
 pub(crate) fn local(shard: usize, remote: SocketAddr) -> SocketAddr {
     let ip = if remote.is_ipv6() {
@@ -88,7 +113,8 @@ pub(crate) fn local(shard: usize, remote: SocketAddr) -> SocketAddr {
 }
 
 impl<M: Clone> Node<M> {
-    pub(crate) fn new(shards: usize, now: Timestamp, wallclock: Duration, random: &Prng) -> Self {
+    pub(crate) fn new(layout: Layout, now: Timestamp, wallclock: Duration, random: &Prng) -> Self {
+        let shards = layout.shards;
         let rung: Vec<_> = (0..shards)
             .map(|_| Arc::new(AtomicBool::new(false)))
             .collect();
@@ -110,7 +136,7 @@ impl<M: Clone> Node<M> {
                 speakers: SpeakerConfig::default(),
                 seed: random.next_u64(),
                 lanes,
-                one_port: false,
+                one_port: layout.one_port,
             };
             Host {
                 shard: Shard::new(setup, now),

@@ -96,7 +96,10 @@ pub(crate) fn path(random: &mut Prng, weather: Weather) -> PathConfig {
         ..PathConfig::default()
     };
     if weather == Weather::Fair {
-        return fair;
+        // Nothing arrives in the very instant of a command: which of them comes first there is
+        // nobody's promise.
+        let delay = fair.delay + Duration::from_micros(500);
+        return PathConfig { delay, ..fair };
     }
     let mut path = PathConfig {
         jitter: ms(random.below(25)),

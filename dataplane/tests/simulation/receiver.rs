@@ -88,7 +88,7 @@ impl Receiver {
     }
 
     /// A packet of the media stream, or one that RTX brought again under its original number.
-    pub(crate) fn receive(&mut self, now: Timestamp, seq: SeqNo, content: Content) {
+    pub(crate) fn receive(&mut self, now: Timestamp, seq: SeqNo, content: Content, rtx: bool) {
         let Some(highest) = self.highest else {
             let first = ExtSeq::first(seq);
             self.highest = Some(first);
@@ -111,9 +111,15 @@ impl Receiver {
                     .extend((highest.0 + 1..ext.0).map(|seq| (seq, missing)));
             }
             self.highest = Some(ext);
-        } else if self.missing.remove(&ext.0).is_none() {
-            // Twice, or too late.
-            return;
+        } else {
+            if !rtx {
+                // It was on its way when it was asked for.
+                self.asked.remove(&ext.0);
+            }
+            if self.missing.remove(&ext.0).is_none() {
+                // Twice, or too late.
+                return;
+            }
         }
         self.accept(now, ext.0, content);
     }

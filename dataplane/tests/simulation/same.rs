@@ -1,14 +1,15 @@
 //! One seed is one run.
 
+use crate::node::Layout;
 use crate::plan::Weather;
 use crate::run;
 
 #[test]
 fn the_same_seed_is_the_same_run_to_the_last_bit() {
-    for shards in [1, 2] {
+    for layout in [Layout::ports(1), Layout::ports(2), Layout::one_port(2)] {
         let (one, again) = (
-            run(17, Weather::Foul, shards),
-            run(17, Weather::Foul, shards),
+            run(17, Weather::Foul, layout),
+            run(17, Weather::Foul, layout),
         );
         assert_eq!(one.digest, again.digest);
         assert_eq!(one.decoded, again.decoded);
@@ -18,7 +19,11 @@ fn the_same_seed_is_the_same_run_to_the_last_bit() {
 
 #[test]
 fn another_seed_is_another_run() {
-    let (one, other) = (run(17, Weather::Foul, 1), run(18, Weather::Foul, 1));
+    let layout = Layout::ports(1);
+    let (one, other) = (
+        run(17, Weather::Foul, layout),
+        run(18, Weather::Foul, layout),
+    );
     assert_ne!(one.digest, other.digest);
     assert_ne!(one.decoded, other.decoded);
 }

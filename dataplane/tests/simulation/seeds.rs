@@ -6,53 +6,66 @@
 //! ```
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use millrace_shared::ids::DownTrackId;
 
+use crate::node::Layout;
 use crate::plan::{Plan, Weather};
 use crate::run;
 use crate::tamper::{Fault, Tamper};
 use crate::world::{Outcome, World};
 
 /// Seeds that found an error once, and some others.
-const COMMITTED: [u64; 30] = [
+const COMMITTED: [u64; 41] = [
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 19, 20, 22, 23, 24, 38, 39, 40, 41, 235,
-    308, 422, 3007, 3031, 3114,
+    308, 422, 111, 253, 504, 555, 649, 705, 759, 799, 842, 1567, 1872, 3007, 3031, 3114,
 ];
 
 const SHOWN_MAX: usize = 20;
 
-/// Shards of a run: most have one, to be read easily.
-fn shards_of(seed: u64) -> usize {
-    [1, 1, 2, 4][(seed % 4) as usize]
+/// Shards of a run, and their ports, unless the environment says which: most have one shard, to be
+/// read easily.
+fn layout_of(seed: u64) -> Layout {
+    let asked = std::env::var("MILLRACE_SHARDS");
+    let shards = asked.map_or([1, 1, 2, 4][(seed % 4) as usize], |it| it.parse().unwrap());
+    match std::env::var("MILLRACE_PORTS").as_deref() {
+        Ok("one") => Layout::one_port(shards),
+        Ok("each") => Layout::ports(shards),
+        _ if seed / 4 % 2 == 1 => Layout::one_port(shards),
+        _ => Layout::ports(shards),
+    }
 }
 
 /// Prints what a run came to; true if it broke no rule.
-fn report(seed: u64, outcome: &Outcome) -> bool {
+fn report(seed: u64, layout: Layout, outcome: &Outcome) -> bool {
     let violations = outcome.verdict.violations();
     if !violations.is_empty() {
         println!("seed {seed}: {} violations", violations.len());
         for violation in violations.iter().take(SHOWN_MAX) {
             println!("  {violation}");
         }
+        let Layout { shards, one_port } = layout;
+        let ports = if one_port { "one" } else { "each" };
         println!(
-            "  again: MILLRACE_SEED={seed} cargo test -p millrace-dataplane --test simulation \
-             one_seed -- --nocapture"
+            "  again: MILLRACE_SHARDS={shards} MILLRACE_PORTS={ports} MILLRACE_SEED={seed} cargo \
+             test -p millrace-dataplane --test simulation one_seed -- --nocapture"
         );
     }
     violations.is_empty()
 }
 
-fn all_good(seeds: impl Iterator<Item = u64>) {
-    let bad: Vec<u64> = seeds
-        .filter(|seed| !report(*seed, &run(*seed, Weather::Foul, shards_of(*seed))))
+fn all_good(runs: impl Iterator<Item = (u64, Layout)>) {
+    let good = |seed, layout| report(seed, layout, &run(seed, Weather::Foul, layout));
+    let bad: Vec<_> = runs
+        .filter(|(seed, layout)| !good(*seed, *layout))
         .collect();
     assert!(bad.is_empty(), "rules broken with seeds {bad:?}");
 }
 
 #[test]
 fn committed_seeds_break_no_rule() {
-    all_good(COMMITTED.into_iter());
+    all_good(COMMITTED.into_iter().map(|seed| (seed, layout_of(seed))));
 }
 
 /// Of the environment: `first..last`, the last one included.
@@ -63,8 +76,11 @@ fn sweep() {
     };
     let (first, last) = range.split_once("..").expect("MILLRACE_SEEDS=first..last");
     let (first, last): (u64, u64) = (first.parse().unwrap(), last.parse().unwrap());
-    all_good(first..=last);
-    println!("{} seeds break no rule", last - first + 1);
+    let begun = Instant::now();
+    all_good((first..=last).map(|seed| (seed, layout_of(seed))));
+    let (runs, seconds) = (last - first + 1, begun.elapsed().as_secs_f64());
+    let each_second = runs as f64 / seconds;
+    println!("{runs} seeds break no rule; {seconds:.0} s, {each_second:.1} runs a second");
 }
 
 /// Everything that reached the shards of a copy's track, and what was sent of it, by time.
@@ -101,9 +117,8 @@ fn one_seed() {
     for (at, action) in &plan.actions {
         println!("{} ms {action:?}", at.as_millis());
     }
-    let shards = std::env::var("MILLRACE_SHARDS");
-    let shards = shards.map_or(shards_of(seed), |it| it.parse().unwrap());
-    let mut world = World::new(&plan, shards, Tamper::new(Fault::None));
+    let layout = layout_of(seed);
+    let mut world = World::new(&plan, layout, Tamper::new(Fault::None));
     world.capture_all();
     let outcome = world.run();
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("seed-{seed}.pcap"));
@@ -116,7 +131,7 @@ fn one_seed() {
     let rtp: u64 = outcome.metrics.iter().map(|it| it.rtp_forwarded).sum();
     let again: u64 = outcome.metrics.iter().map(|it| it.rtx_sent).sum();
     let frames: usize = outcome.decoded.iter().map(|(_, frames)| frames.len()).sum();
-    println!("{shards} shards, {rtp} packets sent, {again} of them again, {frames} frames decoded");
+    println!("{layout:?}, {rtp} packets sent, {again} of them again, {frames} frames decoded");
     println!("longest standstill {:?}", outcome.gap_max);
     let most = outcome.sizes_max;
     println!(
@@ -125,5 +140,5 @@ fn one_seed() {
     );
     println!("digest {}", outcome.digest);
     println!("capture {}", path.display());
-    assert!(report(seed, &outcome));
+    assert!(report(seed, layout, &outcome));
 }

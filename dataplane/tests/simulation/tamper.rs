@@ -2,9 +2,9 @@
 //! to show that an oracle notices it.
 
 use millrace_dataplane::shard::Sizes;
-use millrace_shared::ids::Ssrc;
+use millrace_shared::ids::{ShardId, Ssrc};
 use millrace_shared::limits::DATAGRAM_SEND_LEN_MAX;
-use millrace_shared::link::ExtKind;
+use millrace_shared::link::{Event, ExtKind};
 use millrace_shared::time::{SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::{RtcpCompound, RtcpPacket, RtcpWriter, SenderInfo};
 use millrace_shared::wire::rtp::{RtpView, ext_mut};
@@ -56,6 +56,10 @@ pub(crate) enum Fault {
     DropNacks,
     /// The store grows by what passes.
     Leak,
+    /// The control plane is told of another shard than the transport moved to.
+    WrongHome,
+    /// Datagrams take a way round.
+    PassOn,
     /// Nothing goes for some seconds.
     Freeze,
     /// In the calm at the end one frame is lost and not sent again.
@@ -105,6 +109,22 @@ impl Tamper {
             store_bytes: sizes.store_bytes + self.leaked,
             ..sizes
         }
+    }
+
+    /// What the shards tell the control plane.
+    pub(crate) fn tell(&self, event: Event) -> Event {
+        match event {
+            Event::TransportMoved { transport, shard } if self.fault == Fault::WrongHome => {
+                let shard = ShardId(shard.0 ^ 1);
+                Event::TransportMoved { transport, shard }
+            }
+            event => event,
+        }
+    }
+
+    /// How many datagrams shards say that they passed on.
+    pub(crate) fn pass(&self, passed: u64) -> u64 {
+        passed + u64::from(self.fault == Fault::PassOn)
     }
 
     /// Whether it is the turn of this packet, one in `n`.

@@ -1,6 +1,8 @@
 //! Between shards and networks: opens what a shard wrote, shows it to the oracles, and puts it on
 //! its way.
 
+use std::net::SocketAddr;
+
 use millrace_shared::ice::Tuple;
 use millrace_shared::limits::DATAGRAM_SEND_LEN_MAX;
 use millrace_shared::link::ExtKind;
@@ -18,22 +20,26 @@ use crate::media::down_ext_ids;
 use crate::peer::WALLCLOCK_START;
 use crate::tamper::Tampered;
 use crate::verdict::Oracle;
-use crate::world::{Delivery, Mark, World};
+use crate::world::{Delivery, Effect, Mark, Pending, World};
 
 impl World {
     /// A datagram that a shard took from its network.
-    pub(crate) fn note_taken(&mut self, now: Timestamp, tuple: Tuple, mark: Mark) {
+    pub(crate) fn note_taken(&mut self, now: Timestamp, shard: usize, tuple: Tuple, mark: Mark) {
+        let one_port = self.layout.one_port;
         let Some(peer) = self.peer_at(tuple.remote) else {
             return;
         };
         let Some(member) = self.member(peer) else {
             return;
         };
+        let passed = member.home != shard;
         match mark {
-            Mark::Check => {
+            // Where it arrives elsewhere, the answer says that the address is known.
+            Mark::Check if !one_port || (member.keys.is_none() && member.home == shard) => {
                 member.valid.insert(tuple.remote);
             }
-            Mark::Report => {}
+            Mark::Check => {}
+            Mark::Report | Mark::Stray => {}
             Mark::Media {
                 load,
                 content,
@@ -45,30 +51,34 @@ impl World {
                         .entry(peer)
                         .or_default()
                         .insert(transport_cc);
-                    self.accept(now, load, content);
+                    self.accept(now, load, content, passed);
                 }
             }
         }
     }
 
-    fn accept(&mut self, now: Timestamp, load: Load, content: Content) {
+    /// `passed`: it crosses a lane to the transport's home.
+    fn accept(&mut self, now: Timestamp, load: Load, content: Content, passed: bool) {
+        let mut effects = self.effects.iter();
+        let muting = |effect| matches!(effect, Effect::Muted(track, _) if track == content.track);
+        let unsure = passed && effects.any(|it| muting(it.effect));
         let mut tracks = self.tracks.iter();
         let track = tracks.find(|it| it.publishing.track == content.track);
         if let Some(track) = track.filter(|it| !it.gone && load != Load::Probe) {
             let silent = track.muted || load == Load::Padding;
-            self.ledger.accept(now, content, silent);
+            self.ledger.accept(now, content, silent, unsure);
         }
     }
 
     /// A datagram that a shard wrote.
-    pub(crate) fn tap(&mut self, written: Written) {
+    pub(crate) fn tap(&mut self, shard: usize, written: Written) {
         let Some(peer) = self.peer_at(written.tuple.remote) else {
             let text = format!("a datagram to {}", written.tuple.remote);
             self.verdict.blame(self.now(), Oracle::Stranger, text);
             return;
         };
         match classify(&written.bytes) {
-            Some(DatagramClass::Stun) => self.tap_stun(peer, &written),
+            Some(DatagramClass::Stun) => self.tap_stun(shard, peer, &written),
             Some(DatagramClass::Rtp) => self.tap_secured(peer, &written, true),
             Some(DatagramClass::Rtcp) => self.tap_secured(peer, &written, false),
             class => {
@@ -78,7 +88,7 @@ impl World {
         }
     }
 
-    fn tap_stun(&mut self, peer: usize, written: &Written) {
+    fn tap_stun(&mut self, shard: usize, peer: usize, written: &Written) {
         let Some(member) = self.member(peer) else {
             return;
         };
@@ -96,8 +106,25 @@ impl World {
                 self.verdict.blame(self.now(), Oracle::Authenticity, text);
             }
         }
-        self.connect(peer);
+        self.connect(shard, peer);
+        self.validate(shard, peer, written.tuple.remote);
         self.pass_on(peer, written, &Delivery::CheckAnswer);
+    }
+
+    /// A shard answered a check. If the address's datagrams arrive at another one, that passes them
+    /// on from its next tick on.
+    fn validate(&mut self, shard: usize, peer: usize, remote: SocketAddr) {
+        let effect = Effect::Validated(peer, remote);
+        let landing = self.landing(peer, remote);
+        if landing == shard {
+            self.take_effect(effect);
+        } else {
+            self.effects.push(Pending {
+                shard: landing,
+                of: None,
+                effect,
+            });
+        }
     }
 
     fn tap_secured(&mut self, peer: usize, written: &Written, rtp: bool) {
@@ -181,7 +208,8 @@ impl World {
 
     fn check_muted(&mut self, content: Content) {
         let arrivals = self.ledger.arrivals.get(&(content.track, content.spatial));
-        if arrivals.is_some_and(|it| it.silent.contains(&content.seq)) {
+        let seq = &content.seq;
+        if arrivals.is_some_and(|it| it.silent.contains(seq) && !it.unsure.contains(seq)) {
             let text = format!("{content:?} was padding, or of a mute");
             self.verdict.blame(self.now(), Oracle::Stranger, text);
         }

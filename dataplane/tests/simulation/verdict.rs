@@ -34,6 +34,9 @@ pub(crate) enum Oracle {
     /// What was lost on the way to the shard was asked for again, and what was lost behind it sent
     /// again.
     Repair,
+    /// With one port for all shards, a transport lives where its first check arrived, the control
+    /// plane is told so, and only who has moved since is passed on from shard to shard.
+    Placement,
     /// The shard holds what it was told to, and no more than its limits.
     Memory,
     /// No copy stands still for longer than the faults explain.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use millrace_dataplane::shard::Counts;
 use millrace_shared::ids::DownTrackId;
 use millrace_shared::limits::{STORE_BYTES_AUDIO, STORE_BYTES_VIDEO};
-use millrace_shared::link::{Command, MediaKind};
+use millrace_shared::link::{Command, Event, MediaKind};
 use millrace_shared::time::Timestamp;
 
+use crate::act::address;
 use crate::plan::{END_AT, SETTLED_AT, START};
 use crate::receiver::Decoded;
 use crate::verdict::Oracle;
@@ -109,6 +110,11 @@ impl World {
             sum.ufrags += counts.ufrags;
             sum.tuples += counts.tuples;
             sum.fanouts += counts.fanouts;
+            sum.mirrors += counts.mirrors;
+            sum.group_shards += counts.group_shards;
+            sum.berths += counts.berths;
+            sum.handshakes += counts.handshakes;
+            sum.data_buffered += counts.data_buffered;
         }
         sum
     }
@@ -253,6 +259,43 @@ impl World {
                 let text = format!("copy {down}: {unanswered} of {asked} packets not sent again");
                 self.verdict.blame(at, Oracle::Repair, text);
             }
+        }
+    }
+
+    pub(crate) fn judge_placement(&mut self) {
+        let at = self.now();
+        for peer in 0..self.members.len() {
+            let transport = self.transport(peer);
+            let told: Vec<usize> = self
+                .events
+                .iter()
+                .filter_map(|event| match event {
+                    Event::TransportMoved {
+                        transport: moved,
+                        shard,
+                    } if *moved == transport => Some(usize::from(shard.0)),
+                    _ => None,
+                })
+                .collect();
+            let Some(member) = self.members[peer].as_ref().filter(|it| it.keys.is_none()) else {
+                continue;
+            };
+            let landing = self.landing(peer, address(peer, 0));
+            let moved = (landing != member.shard).then_some(landing);
+            if member.home != landing || told != Vec::from_iter(moved) {
+                let home = member.home;
+                let text = format!("peer {peer} reaches {landing}, lives on {home}, told {told:?}");
+                self.verdict.blame(at, Oracle::Placement, text);
+            }
+        }
+        let roamed = self.members.iter().flatten();
+        let roamed = roamed.map(|it| it.addresses.len()).max() > Some(1);
+        let metrics = self.node.metrics();
+        let passed: u64 = metrics.iter().map(|it| it.datagrams_passed).sum();
+        let passed = self.tamper.pass(passed);
+        if passed > 0 && !roamed {
+            let text = format!("{passed} datagrams passed on though nobody moved");
+            self.verdict.blame(at, Oracle::Placement, text);
         }
     }
 

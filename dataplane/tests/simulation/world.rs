@@ -17,12 +17,17 @@ use crate::content::Content;
 use crate::encoder::Load;
 use crate::io::{Inbound, Written};
 use crate::ledger::Ledger;
-use crate::node::{Node, Ticked, local};
+use crate::node::{Layout, Node, Ticked, local};
 use crate::peer::{Opener, Peer, Sent, WALLCLOCK_START};
 use crate::plan::{Action, Plan, START};
 use crate::receiver::Decoded;
 use crate::tamper::Tamper;
 use crate::verdict::Verdict;
+
+/// Part of the seed that decides where tuples arrive.
+const PART_LANDING: u64 = 1 << 32;
+
+const PART_STRAYS: u64 = 300;
 
 /// What the world calls a datagram on its way to a shard.
 #[derive(Clone, Debug)]
@@ -34,6 +39,8 @@ pub(crate) enum Mark {
         transport_cc: u16,
     },
     Report,
+    /// A copy that nobody may take.
+    Stray,
 }
 
 /// What a shard sent to a peer, in the clear.
@@ -68,12 +75,17 @@ pub(crate) enum Happening {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) peer: Peer,
+    /// Where the control plane placed it.
     pub(crate) shard: usize,
+    /// Where it lives: with one port the shard that its first check reached.
+    pub(crate) home: usize,
     pub(crate) opener: Opener,
     /// The shard's and the peer's, until the shard answered a check: a handshake follows it.
     pub(crate) keys: Option<(MasterKey, MasterKey)>,
     pub(crate) up: Path,
     pub(crate) down: Path,
+    /// Every address it was at: what answers a check that it sent from there is no stranger's.
+    pub(crate) addresses: BTreeSet<SocketAddr>,
     /// Addresses from which a check reached the shard.
     pub(crate) valid: BTreeSet<SocketAddr>,
     pub(crate) present: bool,
@@ -82,15 +94,6 @@ pub(crate) struct Member {
     /// Its network was dark for a while.
     pub(crate) was_dark: bool,
     pub(crate) steps: Vec<i64>,
-}
-
-impl Member {
-    pub(crate) fn tuple(&self) -> Tuple {
-        Tuple {
-            local: local(self.shard, self.peer.remote),
-            remote: self.peer.remote,
-        }
-    }
 }
 
 /// A track and what its publisher does with it.
@@ -106,24 +109,37 @@ pub(crate) struct Track {
 /// What a command changes for the oracles, once the shard has applied it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Effect {
+    /// Datagrams of this address are passed on to where the peer's transport lives.
+    Validated(usize, SocketAddr),
     Removed(usize),
-    /// Unless another wish came after this many.
+    /// A copy, and how many wishes it had with the one that pauses it.
     Paused(usize, usize),
     Muted(u16, bool),
     Left(usize),
 }
 
+/// An effect, the shard whose next tick brings it, and whose transport the command is for, if it
+/// may have to be passed on to where that lives.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Pending {
+    pub(crate) shard: usize,
+    pub(crate) of: Option<usize>,
+    pub(crate) effect: Effect,
+}
+
 pub(crate) struct World {
+    pub(crate) layout: Layout,
     pub(crate) agenda: Agenda<Happening>,
     pub(crate) node: Node<Mark>,
     pub(crate) random: Prng,
+    strays: Prng,
     /// In the order of the plan's numbers; a peer that has not joined is none yet.
     pub(crate) members: Vec<Option<Member>>,
     pub(crate) paths: Vec<(PathConfig, PathConfig)>,
     /// How often each peer has joined.
     pub(crate) visits: Vec<u64>,
     pub(crate) tracks: Vec<Track>,
-    pub(crate) effects: Vec<(usize, Effect)>,
+    pub(crate) effects: Vec<Pending>,
     pub(crate) ledger: Ledger,
     pub(crate) verdict: Verdict,
     pub(crate) tamper: Tamper,
@@ -153,7 +169,7 @@ pub(crate) struct Outcome {
 }
 
 impl World {
-    pub(crate) fn new(plan: &Plan, shards: usize, tamper: Tamper) -> Self {
+    pub(crate) fn new(plan: &Plan, layout: Layout, tamper: Tamper) -> Self {
         let random = Prng::new(plan.seed);
         let mut agenda = Agenda::new(START);
         for (at, action) in &plan.actions {
@@ -161,7 +177,9 @@ impl World {
         }
         Self {
             agenda,
-            node: Node::new(shards, START, WALLCLOCK_START, &random.fork(2)),
+            layout,
+            node: Node::new(layout, START, WALLCLOCK_START, &random.fork(2)),
+            strays: random.fork(PART_STRAYS),
             random,
             members: Vec::new(),
             paths: Vec::new(),
@@ -227,6 +245,7 @@ impl World {
         self.judge_recovery();
         self.judge_repair();
         self.judge_retransmission();
+        self.judge_placement();
         crate::judge::judge(&self.ledger, self.stepped, &mut self.verdict);
         let metrics = self.node.metrics();
         self.take_down();
@@ -255,10 +274,9 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::ToShard { peer, inbound } => {
-                let shard = self.members[peer].as_ref().map(|it| it.shard);
-                if let Some(shard) = shard {
-                    self.node.push(shard, inbound);
-                }
+                let shard = self.landing(peer, inbound.tuple.remote);
+                self.stray(shard, &inbound);
+                self.node.push(shard, inbound);
             }
             Happening::ToPeer {
                 peer,
@@ -266,6 +284,32 @@ impl World {
                 delivery,
             } => self.deliver(peer, remote, delivery),
             Happening::Act(action) => self.act(action),
+        }
+    }
+
+    /// The shard to which the kernel delivers what a peer sends.
+    pub(crate) fn landing(&self, peer: usize, remote: SocketAddr) -> usize {
+        if self.layout.one_port {
+            let family = u64::from(remote.is_ipv6()) << 16;
+            let part = PART_LANDING + family + u64::from(remote.port());
+            return self.random.fork(part).below(self.layout.shards as u64) as usize;
+        }
+        self.members[peer].as_ref().map_or(0, |it| it.shard)
+    }
+
+    /// With one port a copy of some datagrams reaches a shard that has nothing to do with them: a
+    /// stranger may send them with any address.
+    fn stray(&mut self, landing: usize, inbound: &Inbound<Mark>) {
+        let media = matches!(inbound.mark, Mark::Media { .. });
+        if media && self.layout.one_port && self.layout.shards > 1 && self.strays.one_in(100) {
+            let step = 1 + self.strays.below(self.layout.shards as u64 - 1) as usize;
+            let shard = (landing + step) % self.layout.shards;
+            let mark = Mark::Stray;
+            let inbound = Inbound {
+                mark,
+                ..inbound.clone()
+            };
+            self.node.push(shard, inbound);
         }
     }
 
@@ -292,7 +336,7 @@ impl World {
                 let mut receivers = member.peer.receivers.iter_mut();
                 let receiver = receivers.find(|it| it.ssrc == ssrc || it.rtx_ssrc == ssrc);
                 if let (Some(receiver), Some(content)) = (receiver, content) {
-                    receiver.receive(now, number, content);
+                    receiver.receive(now, number, content, ssrc == receiver.rtx_ssrc);
                 }
             }
             Delivery::Rtcp(compound) => member.peer.receive_rtcp(now, &compound, &mut out),
@@ -321,10 +365,15 @@ impl World {
     /// Puts what a peer sends on its way.
     fn send(&mut self, peer: usize, sent: &Sent) {
         let now = self.now();
+        let one_port = self.layout.one_port;
         let Some(member) = self.members[peer].as_mut() else {
             return;
         };
-        let tuple = member.tuple();
+        let remote = member.peer.remote;
+        let tuple = Tuple {
+            local: local(if one_port { 0 } else { member.shard }, remote),
+            remote,
+        };
         let bytes = member.peer.protect(sent);
         let fate = member.up.send(now, bytes.len());
         self.record(tuple.remote, tuple.local, &bytes);
@@ -366,7 +415,7 @@ impl World {
     pub(crate) fn observe(&mut self, shard: usize, ticked: Ticked<Mark>) {
         let now = self.now();
         for (tuple, mark) in ticked.taken {
-            self.note_taken(now, tuple, mark);
+            self.note_taken(now, shard, tuple, mark);
         }
         for tuple in ticked.refused {
             if let Some(peer) = self.peer_at(tuple.remote) {
@@ -378,21 +427,37 @@ impl World {
         }
         for written in ticked.written {
             self.record(written.tuple.local, written.tuple.remote, &written.bytes);
-            self.tap(written);
+            self.tap(shard, written);
         }
-        self.events.extend(ticked.events);
+        let events = ticked.events.into_iter();
+        self.events.extend(events.map(|it| self.tamper.tell(it)));
         let effects = std::mem::take(&mut self.effects);
-        let (due, later) = effects.into_iter().partition(|(of, _)| *of == shard);
+        let (due, later) = effects.into_iter().partition(|it| it.shard == shard);
         self.effects = later;
-        for (_, effect) in due {
-            self.take_effect(effect);
+        let due: Vec<Pending> = due;
+        for Pending { of, effect, .. } in due {
+            let home = of.and_then(|peer| self.members[peer].as_ref());
+            match home.map(|member| member.home) {
+                Some(home) if self.layout.one_port && home != shard => {
+                    self.effects.push(Pending {
+                        shard: home,
+                        of: None,
+                        effect,
+                    });
+                }
+                _ => self.take_effect(effect),
+            }
         }
     }
 
-    /// Media lanes may lose: whoever is on another shard may miss as many packets.
+    /// Media lanes may lose: whoever is on another shard may miss as many packets. With one port so
+    /// may anybody, for what publishers send crosses them, too.
     fn excuse_lanes(&mut self, shard: usize, lost: u64) {
         for (peer, member) in self.members.iter().enumerate() {
-            if member.as_ref().is_some_and(|it| it.shard != shard) {
+            if member
+                .as_ref()
+                .is_some_and(|it| self.layout.one_port || it.shard != shard)
+            {
                 self.ledger.excuses.entry(peer).or_default().refused += lost;
             }
         }
@@ -403,7 +468,7 @@ impl World {
         self.members.iter().position(|member| {
             member
                 .as_ref()
-                .is_some_and(|it| it.peer.remote == remote || it.valid.contains(&remote))
+                .is_some_and(|it| it.addresses.contains(&remote))
         })
     }
 
