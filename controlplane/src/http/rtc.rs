@@ -5,10 +5,10 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use hyper_util::rt::TokioIo;
 
-use super::bearer::RETRY_AFTER;
+use super::bearer::{RETRY_AFTER, Refused};
 use super::join_params::{self, Reading};
 use super::listen::Place;
 use super::refusals::Limit;
@@ -42,7 +42,7 @@ async fn validate(site: &Site, request: Request, v1: bool) -> Response {
     let reading = Reading { v1, strict: true };
     let (claims, params) = match admission(site, &parts, reading) {
         Ok(admission) => admission,
-        Err(refusal) => return refusal,
+        Err(unfit) => return unfit.into_response(),
     };
     if !site.visits.may_join(bearer::remote(&parts)) {
         return too_many_joins();
@@ -63,7 +63,7 @@ async fn join(site: Site, request: Request, v1: bool) -> Response {
     let reading = Reading { v1, strict: false };
     let (claims, params) = match admission(&site, &parts, reading) {
         Ok(admission) => admission,
-        Err(refusal) => return refusal,
+        Err(unfit) => return unfit.into_response(),
     };
     if !site.visits.join(bearer::remote(&parts)) {
         site.sockets.refused(Limit::JoinsPerAddress);
@@ -110,15 +110,26 @@ fn message_len_max(site: &Site) -> usize {
 }
 
 /// Token and parameters of a join.
-fn admission(
-    site: &Site,
-    parts: &Parts,
-    reading: Reading,
-) -> Result<(Claims, JoinParams), Response> {
-    let claims = bearer::required(parts, site).map_err(|refused| refused.into_response())?;
-    let params = join_params::parse(parts, bearer::remote(parts), reading)
-        .map_err(|text| (StatusCode::BAD_REQUEST, text).into_response())?;
-    Ok((claims, params))
+fn admission(site: &Site, parts: &Parts, reading: Reading) -> Result<(Claims, JoinParams), Unfit> {
+    let claims = bearer::required(parts, site).map_err(Unfit::Token)?;
+    let params = join_params::parse(parts, bearer::remote(parts), reading);
+    Ok((claims, params.map_err(Unfit::Params)?))
+}
+
+/// Why no room is asked.
+#[derive(Debug)]
+enum Unfit {
+    Token(Refused),
+    Params(&'static str),
+}
+
+impl IntoResponse for Unfit {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Token(refused) => refused.into_response(),
+            Self::Params(text) => (StatusCode::BAD_REQUEST, text).into_response(),
+        }
+    }
 }
 
 /// With the status and the words that LiveKit has for a node at its limits: clients try again after

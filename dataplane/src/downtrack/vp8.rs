@@ -74,7 +74,7 @@ impl Vp8Rewriter {
             if !self.picture_id_known {
                 self.join_picture_id(id);
             }
-            self.picture_id_last = self.extend(id);
+            self.picture_id_last = self.extend_in_order(id);
         }
         if let Some(idx) = fields.tl0_pic_idx {
             if !self.tl0_pic_idx_known {
@@ -107,7 +107,7 @@ impl Vp8Rewriter {
         let Some(id) = fields.picture_id.filter(|_| self.picture_id_known) else {
             return;
         };
-        let extended = self.extend(id);
+        let extended = self.extend_in_order(id);
         if extended != self.picture_id_last {
             self.offsets.picture_id = self.offsets.picture_id.wrapping_add(1) & PICTURE_ID_MASK;
             self.picture_id_last = extended;
@@ -136,6 +136,16 @@ impl Vp8Rewriter {
         self.offsets.picture_id = id.value.wrapping_sub(out_last).wrapping_sub(1) & PICTURE_ID_MASK;
         self.picture_id_last = id.value & PICTURE_ID_MASK;
         self.picture_id_known = true;
+    }
+
+    /// The source id of a packet in order, modulo 2^15: however many pictures were lost before it, a
+    /// 7 bit one has counted on.
+    fn extend_in_order(&self, id: Vp8PictureId) -> u16 {
+        if id.long {
+            return id.value & PICTURE_ID_MASK;
+        }
+        let ahead = id.value.wrapping_sub(self.picture_id_last) & 0x7f;
+        self.picture_id_last.wrapping_add(ahead) & PICTURE_ID_MASK
     }
 
     /// A source id modulo 2^15: a 7 bit one is taken as the nearest to the newest id. RFC 7741
@@ -221,6 +231,16 @@ mod tests {
         assert_eq!(send(&mut vp8, fields(126, false, 200, 30)), (1, 1, 1));
         assert_eq!(send(&mut vp8, fields(127, false, 201, 30)), (2, 2, 1));
         assert_eq!(send(&mut vp8, fields(0, false, 202, 31)), (3, 3, 2));
+    }
+
+    /// A publisher that nobody heard for two seconds has sent more pictures than half of the range.
+    #[test]
+    fn a_seven_bit_id_counts_on_over_a_long_loss() {
+        let mut vp8 = started();
+        assert_eq!(send(&mut vp8, fields(65, false, 0, 0)).0, 0);
+        assert_eq!(send(&mut vp8, fields(135 & 0x7f, false, 1, 0)).0, 70);
+        vp8.drop(&fields(235 & 0x7f, false, 2, 0));
+        assert_eq!(send(&mut vp8, fields(236 & 0x7f, false, 3, 0)).0, 170);
     }
 
     #[test]

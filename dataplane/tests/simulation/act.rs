@@ -33,7 +33,7 @@ const PART_TRACKS: u64 = 10_000;
 const PUBLISH_DELAY: Duration = Duration::from_millis(5);
 
 /// Of a peer, by how often it has roamed. Some have IPv6, or change to it.
-pub(crate) fn address(peer: usize, visit: u16) -> SocketAddr {
+fn address(peer: usize, visit: u16) -> SocketAddr {
     let port = 40_000 + 100 * visit + peer as u16;
     let ip = if (peer + usize::from(visit)) % 3 == 2 {
         "2001:db8:7::7"
@@ -141,6 +141,7 @@ impl World {
             peer: Peer::new(address(peer, 0), ice.clone(), &theirs),
             shard,
             home: shard,
+            landed: shard,
             opener: Opener::new(&ours),
             keys: Some((ours, theirs)),
             up: Path::new(up, paths.fork(0)),
@@ -172,7 +173,8 @@ impl World {
     }
 
     /// A shard answered a check, so the transport lives there: keys follow, once.
-    pub(crate) fn connect(&mut self, shard: usize, peer: usize) {
+    pub(crate) fn connect(&mut self, shard: usize, peer: usize, remote: SocketAddr) {
+        let landing = self.landing(peer, remote);
         let transport = self.transport(peer);
         let Some(member) = self.member(peer) else {
             return;
@@ -182,6 +184,7 @@ impl World {
             return;
         };
         member.home = shard;
+        member.landed = landing;
         self.node.key_transport(shard, transport, &ours, &theirs);
         let remote = SetRemote {
             transport,
@@ -417,6 +420,7 @@ impl World {
         let remote = address(peer, member.addresses.len() as u16 + 1);
         member.addresses.insert(remote);
         member.peer.roam(remote);
+        self.roamed = true;
         self.unsettle(peer, now);
     }
 

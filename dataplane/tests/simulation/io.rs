@@ -51,6 +51,8 @@ pub(crate) struct Written {
     pub(crate) bytes: Vec<u8>,
     /// The kernel dropped it behind the shard's back.
     pub(crate) dropped: bool,
+    /// The kernel took it later than the tick that wrote it.
+    pub(crate) carried: bool,
     train: u64,
 }
 
@@ -166,6 +168,9 @@ impl Outbox {
             datagram.dropped = train.1;
             self.left.push(datagram);
         }
+        for datagram in &mut self.waiting {
+            datagram.carried = true;
+        }
         batch as u64
     }
 }
@@ -192,6 +197,7 @@ impl Transmit for Outbox {
             tuple: *path,
             bytes: vec![UNWRITTEN; len],
             dropped: false,
+            carried: false,
             train: self.trains,
         });
         self.waiting

@@ -142,12 +142,13 @@ impl Copy {
         self.wish().paused
     }
 
-    /// A packet that the shard wrote for this copy. What the subscriber makes of it: the number it
-    /// stands for, and its content.
+    /// A packet that the shard wrote for this copy, in an earlier tick if it was `carried`. What the
+    /// subscriber makes of it: the number it stands for, and its content.
     pub(crate) fn note(
         &mut self,
         now: Timestamp,
         rtp: &RtpView<'_>,
+        carried: bool,
         excuses: Excuses,
         verdict: &mut Verdict,
     ) -> Option<(SeqNo, Content)> {
@@ -161,10 +162,10 @@ impl Copy {
                 format!("copy {down}: {what} ({ssrc:?} {seq:?})"),
             );
         };
-        if self.removed {
+        if self.removed && !carried {
             blame(verdict, Oracle::Stranger, "it was removed");
         }
-        if self.paused() && !rtx {
+        if self.paused() && !rtx && !carried {
             blame(verdict, Oracle::Stranger, "it is paused");
         }
         let pt = match (self.kind, rtx) {

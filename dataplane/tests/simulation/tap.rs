@@ -106,7 +106,7 @@ impl World {
                 self.verdict.blame(self.now(), Oracle::Authenticity, text);
             }
         }
-        self.connect(shard, peer);
+        self.connect(shard, peer, written.tuple.remote);
         self.validate(shard, peer, written.tuple.remote);
         self.pass_on(peer, written, &Delivery::CheckAnswer);
     }
@@ -173,7 +173,7 @@ impl World {
             self.verdict.blame(now, Oracle::Stranger, text);
             return;
         };
-        let noted = copy.note(now, &rtp, excuses, &mut self.verdict);
+        let noted = copy.note(now, &rtp, written.carried, excuses, &mut self.verdict);
         if let Some((_, content)) = noted {
             self.check_muted(content);
         }

@@ -9,7 +9,6 @@ use millrace_shared::limits::{STORE_BYTES_AUDIO, STORE_BYTES_VIDEO};
 use millrace_shared::link::{Command, Event, MediaKind};
 use millrace_shared::time::Timestamp;
 
-use crate::act::address;
 use crate::plan::{END_AT, SETTLED_AT, START};
 use crate::receiver::Decoded;
 use crate::verdict::Oracle;
@@ -25,7 +24,7 @@ const TAIL: Duration = Duration::from_millis(400);
 const REPORTED_WITHIN: Duration = Duration::from_millis(1_500);
 /// With fewer losses chance decides. Of those on the way to the shard a part is asked for too late:
 /// the last ones of a track, those of a publisher that left.
-const LOSSES_JUDGED_MIN: u64 = 10;
+const LOSSES_JUDGED_MIN: u64 = 20;
 const UNREPAIRED_PERCENT_MAX: u64 = 20;
 /// Requests are lost too, and what is sent again is limited to half of what is sent.
 const UNANSWERED_PERCENT_MAX: u64 = 50;
@@ -280,7 +279,7 @@ impl World {
             let Some(member) = self.members[peer].as_ref().filter(|it| it.keys.is_none()) else {
                 continue;
             };
-            let landing = self.landing(peer, address(peer, 0));
+            let landing = member.landed;
             let moved = (landing != member.shard).then_some(landing);
             if member.home != landing || told != Vec::from_iter(moved) {
                 let home = member.home;
@@ -288,12 +287,10 @@ impl World {
                 self.verdict.blame(at, Oracle::Placement, text);
             }
         }
-        let roamed = self.members.iter().flatten();
-        let roamed = roamed.map(|it| it.addresses.len()).max() > Some(1);
         let metrics = self.node.metrics();
         let passed: u64 = metrics.iter().map(|it| it.datagrams_passed).sum();
         let passed = self.tamper.pass(passed);
-        if passed > 0 && !roamed {
+        if passed > 0 && !self.roamed {
             let text = format!("{passed} datagrams passed on though nobody moved");
             self.verdict.blame(at, Oracle::Placement, text);
         }

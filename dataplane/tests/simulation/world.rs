@@ -28,6 +28,8 @@ use crate::verdict::Verdict;
 const PART_LANDING: u64 = 1 << 32;
 
 const PART_STRAYS: u64 = 300;
+/// Nobody is to hear anything there.
+const STRANGER: ([u8; 4], u16) = ([203, 0, 113, 66], 6_666);
 
 /// What the world calls a datagram on its way to a shard.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ pub(crate) enum Mark {
         transport_cc: u16,
     },
     Report,
-    /// A copy that nobody may take.
+    /// A copy that is of no use to who sends it.
     Stray,
 }
 
@@ -79,6 +81,8 @@ pub(crate) struct Member {
     pub(crate) shard: usize,
     /// Where it lives: with one port the shard that its first check reached.
     pub(crate) home: usize,
+    /// Where its first check that was answered arrived.
+    pub(crate) landed: usize,
     pub(crate) opener: Opener,
     /// The shard's and the peer's, until the shard answered a check: a handshake follows it.
     pub(crate) keys: Option<(MasterKey, MasterKey)>,
@@ -144,6 +148,7 @@ pub(crate) struct World {
     pub(crate) verdict: Verdict,
     pub(crate) tamper: Tamper,
     pub(crate) stepped: bool,
+    pub(crate) roamed: bool,
     pub(crate) events: Vec<Event>,
     pub(crate) watch_at: Timestamp,
     pub(crate) gap_max: Duration,
@@ -190,6 +195,7 @@ impl World {
             verdict: Verdict::default(),
             tamper,
             stepped: false,
+            roamed: false,
             events: Vec::new(),
             watch_at: START,
             gap_max: Duration::ZERO,
@@ -275,7 +281,7 @@ impl World {
         match happening {
             Happening::ToShard { peer, inbound } => {
                 let shard = self.landing(peer, inbound.tuple.remote);
-                self.stray(shard, &inbound);
+                self.stray(&inbound);
                 self.node.push(shard, inbound);
             }
             Happening::ToPeer {
@@ -297,19 +303,17 @@ impl World {
         self.members[peer].as_ref().map_or(0, |it| it.shard)
     }
 
-    /// With one port a copy of some datagrams reaches a shard that has nothing to do with them: a
-    /// stranger may send them with any address.
-    fn stray(&mut self, landing: usize, inbound: &Inbound<Mark>) {
-        let media = matches!(inbound.mark, Mark::Media { .. });
-        if media && self.layout.one_port && self.layout.shards > 1 && self.strays.one_in(100) {
-            let step = 1 + self.strays.below(self.layout.shards as u64 - 1) as usize;
-            let shard = (landing + step) % self.layout.shards;
-            let mark = Mark::Stray;
-            let inbound = Inbound {
-                mark,
-                ..inbound.clone()
-            };
-            self.node.push(shard, inbound);
+    /// A stranger has a copy of some datagrams and sends them from its own address, to any shard.
+    /// Not of checks: until the peer's next one, the copy of a check that comes first is a check.
+    fn stray(&mut self, inbound: &Inbound<Mark>) {
+        let shards = self.layout.shards as u64;
+        let check = matches!(inbound.mark, Mark::Check);
+        if self.layout.one_port && !check && self.strays.one_in(50) {
+            let mut copy = inbound.clone();
+            copy.mark = Mark::Stray;
+            copy.tuple.remote = STRANGER.into();
+            let shard = self.strays.below(shards) as usize;
+            self.node.push(shard, copy);
         }
     }
 
