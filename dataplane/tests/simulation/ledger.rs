@@ -29,8 +29,8 @@ pub(crate) struct Arrivals {
     pub(crate) packets: BTreeMap<u64, Accepted>,
     /// Padding, and what came while the track was muted: nobody is to get it.
     pub(crate) silent: BTreeSet<u64>,
-    /// Of those, what crossed a lane while a mute or its end crossed another: it may have come
-    /// before or after it.
+    /// Of those, what crossed a lane while a mute or its end crossed another, or what a full lane
+    /// may have lost: it may have come before the mute's end or after it.
     pub(crate) unsure: BTreeSet<u64>,
     highest: u64,
 }

@@ -20,7 +20,14 @@ use crate::media::down_ext_ids;
 use crate::peer::WALLCLOCK_START;
 use crate::tamper::Tampered;
 use crate::verdict::Oracle;
-use crate::world::{Delivery, Effect, Mark, Pending, World};
+use crate::world::{Delivery, Effect, Mark, Pending, STRANGER, World};
+
+/// A check of the stranger's address.
+fn is_check(written: &Written) -> bool {
+    let message = StunView::parse(&written.bytes);
+    written.tuple.remote == STRANGER.into()
+        && message.is_ok_and(|it| it.class() == StunClass::Request)
+}
 
 impl World {
     /// A datagram that a shard took from its network.
@@ -61,7 +68,7 @@ impl World {
     fn accept(&mut self, now: Timestamp, load: Load, content: Content, passed: bool) {
         let mut effects = self.effects.iter();
         let muting = |effect| matches!(effect, Effect::Muted(track, _) if track == content.track);
-        let unsure = passed && effects.any(|it| muting(it.effect));
+        let unsure = passed && (self.lane_lost || effects.any(|it| muting(it.effect)));
         let mut tracks = self.tracks.iter();
         let track = tracks.find(|it| it.publishing.track == content.track);
         if let Some(track) = track.filter(|it| !it.gone && load != Load::Probe) {
@@ -73,6 +80,10 @@ impl World {
     /// A datagram that a shard wrote.
     pub(crate) fn tap(&mut self, shard: usize, written: Written) {
         let Some(peer) = self.peer_at(written.tuple.remote) else {
+            // An authentic packet from there: it may be a peer's NAT, and only the peer can answer.
+            if is_check(&written) {
+                return;
+            }
             let text = format!("a datagram to {}", written.tuple.remote);
             self.verdict.blame(self.now(), Oracle::Stranger, text);
             return;

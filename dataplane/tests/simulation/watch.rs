@@ -25,6 +25,7 @@ const REPORTED_WITHIN: Duration = Duration::from_millis(1_500);
 /// With fewer losses chance decides. Of those on the way to the shard a part is asked for too late:
 /// the last ones of a track, those of a publisher that left.
 const LOSSES_JUDGED_MIN: u64 = 20;
+const REQUESTS_JUDGED_MIN: u64 = 10;
 const UNREPAIRED_PERCENT_MAX: u64 = 20;
 /// Requests are lost too, and what is sent again is limited to half of what is sent.
 const UNANSWERED_PERCENT_MAX: u64 = 50;
@@ -253,7 +254,7 @@ impl World {
             let (asked, unanswered) = asked.fold((0, 0), |(asked, unanswered), (seq, _)| {
                 (asked + 1, unanswered + u64::from(!copy.again.contains(seq)))
             });
-            if asked >= LOSSES_JUDGED_MIN && unanswered * 100 > asked * UNANSWERED_PERCENT_MAX {
+            if asked >= REQUESTS_JUDGED_MIN && unanswered * 100 > asked * UNANSWERED_PERCENT_MAX {
                 let down = copy.down;
                 let text = format!("copy {down}: {unanswered} of {asked} packets not sent again");
                 self.verdict.blame(at, Oracle::Repair, text);

@@ -28,8 +28,8 @@ use crate::verdict::Verdict;
 const PART_LANDING: u64 = 1 << 32;
 
 const PART_STRAYS: u64 = 300;
-/// Nobody is to hear anything there.
-const STRANGER: ([u8; 4], u16) = ([203, 0, 113, 66], 6_666);
+/// Nobody is to hear anything there but checks.
+pub(crate) const STRANGER: ([u8; 4], u16) = ([203, 0, 113, 66], 6_666);
 
 /// What the world calls a datagram on its way to a shard.
 #[derive(Clone, Debug)]
@@ -149,6 +149,8 @@ pub(crate) struct World {
     pub(crate) tamper: Tamper,
     pub(crate) stepped: bool,
     pub(crate) roamed: bool,
+    /// In the tick being looked at, some packets found their lane full.
+    pub(crate) lane_lost: bool,
     pub(crate) events: Vec<Event>,
     pub(crate) watch_at: Timestamp,
     pub(crate) gap_max: Duration,
@@ -196,6 +198,7 @@ impl World {
             tamper,
             stepped: false,
             roamed: false,
+            lane_lost: false,
             events: Vec::new(),
             watch_at: START,
             gap_max: Duration::ZERO,
@@ -418,6 +421,7 @@ impl World {
 
     pub(crate) fn observe(&mut self, shard: usize, ticked: Ticked<Mark>) {
         let now = self.now();
+        self.lane_lost = ticked.lane_lost > 0;
         for (tuple, mark) in ticked.taken {
             self.note_taken(now, shard, tuple, mark);
         }
