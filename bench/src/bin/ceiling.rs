@@ -2,7 +2,7 @@
 //! header, seal it with a key of its own, and send trains, to a reader on the other CPU.
 #![forbid(unsafe_code)]
 
-use std::io::IoSlice;
+use std::io::{ErrorKind, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::{ExitCode, Stdio};
@@ -41,6 +41,9 @@ struct Arguments {
     /// Ways to send.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["raw", "ring", "mmsg"])]
     calls: Vec<Call>,
+    /// The reader sleeps until something arrives, which the sender pays for by waking it.
+    #[arg(long)]
+    sleepy: bool,
     /// Packets of a round; there are five rounds.
     #[arg(long, default_value_t = 200_000)]
     packets: usize,
@@ -58,7 +61,10 @@ enum Part {
     },
     /// Reads whatever comes.
     #[command(hide = true)]
-    Drain,
+    Drain {
+        #[arg(long)]
+        sleepy: bool,
+    },
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug, ValueEnum)]
@@ -75,7 +81,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.part {
         None => measure(&arguments),
-        Some(Part::Drain) => drain(),
+        Some(Part::Drain { sleepy }) => drain(sleepy),
         Some(Part::Send {
             call,
             size,
@@ -98,6 +104,7 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     let this = this.to_str().ok_or("a path that is no text")?;
     let mut reader = Bed::command(&bed.client_namespace, 1, this)
         .arg("drain")
+        .args(arguments.sleepy.then_some("--sleepy"))
         .spawn()
         .map_err(|error| error.to_string())?;
     println!("CPU ns per packet, median of {ROUNDS} (min-max); trains cut by the kernel");
@@ -136,14 +143,19 @@ fn cells(arguments: &Arguments, bed: &Bed, this: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn drain() -> Result<(), String> {
+fn drain(sleepy: bool) -> Result<(), String> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).map_err(|it| it.to_string())?;
     setsockopt(&socket, sockopt::RcvBuf, &(16 << 20)).map_err(|error| error.to_string())?;
+    socket
+        .set_nonblocking(!sleepy)
+        .map_err(|it| it.to_string())?;
     let mut buffer = [0; 2_048];
     loop {
-        socket
-            .recv(&mut buffer)
-            .map_err(|error| error.to_string())?;
+        match socket.recv(&mut buffer) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::hint::spin_loop(),
+            Err(error) => return Err(error.to_string()),
+        }
     }
 }
 

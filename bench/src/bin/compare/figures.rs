@@ -154,6 +154,9 @@ fn put_counters(put: &mut impl FnMut(&str, f64), rates: &Counters) {
     }
 }
 
+/// No packet stays for so long.
+const UNBOUNDED_S: f64 = 1e6;
+
 /// Of the histogram of forwarding, whose buckets are cumulative; linear within a bucket.
 fn percentile_s(rates: &Counters, percentile: f64) -> Option<f64> {
     let prefix = "millrace_shard_forwarding_seconds_bucket/";
@@ -167,7 +170,8 @@ fn percentile_s(rates: &Counters, percentile: f64) -> Option<f64> {
     for bucket in buckets {
         if bucket.1 >= wanted && bucket.1 > below.1 {
             let share = (wanted - below.1) / (bucket.1 - below.1);
-            return Some(below.0 + share * (bucket.0 - below.0)).filter(|it| it.is_finite());
+            // The last bucket has no bound, and nothing can be said of what is in it.
+            return (bucket.0 < UNBOUNDED_S).then_some(below.0 + share * (bucket.0 - below.0));
         }
         below = bucket;
     }
@@ -198,7 +202,9 @@ impl Rounds {
     /// The first server's by the second's, round by round.
     pub(crate) fn ratios(&self, figure: &str) -> Vec<f64> {
         let (a, b) = (self.values(0, figure), self.values(1, figure));
-        a.iter().zip(&b).map(|(a, b)| a / b).collect()
+        let ratios = a.iter().zip(&b).map(|(a, b)| a / b);
+        // Of two zeros there is none.
+        ratios.filter(|ratio| ratio.is_finite()).collect()
     }
 
     pub(crate) fn read(path: &Path) -> Option<Self> {
@@ -245,11 +251,12 @@ impl Rounds {
     }
 }
 
-fn cell(values: &[f64]) -> String {
-    if values.iter().any(|it| it.is_finite()) {
-        Spread::of(values).to_string()
-    } else {
+/// For a table.
+pub(crate) fn cell(values: &[f64]) -> String {
+    if values.is_empty() {
         "-".to_owned()
+    } else {
+        Spread::of(values).to_string()
     }
 }
 
@@ -269,6 +276,8 @@ mod tests {
         assert!(p50 < 0.001, "{p50}");
         let p80 = percentile_s(&rates, 5.0 / 6.0).unwrap();
         assert!((p80 - 0.0015).abs() < 1e-9, "{p80}");
+        let beyond = Counters::from([(name("0.001"), 1.0), (name("1.79e308"), 60.0)]);
+        assert_eq!(percentile_s(&beyond, 0.5), None);
         assert_eq!(percentile_s(&Counters::new(), 0.5), None);
     }
 

@@ -6,7 +6,7 @@ use millrace_bench::stats::Spread;
 
 use crate::figures::{
     CPU_EACH, CPU_PER_JOIN, CPU_PER_PACKET, INSIDE_P50, INSIDE_P99, LOST, MEAN_TRAIN, OF_CEILING,
-    P50, P99, PACKETS_PER_CPU_S, RSS_EACH, RSS_KEPT, Rounds,
+    P50, P99, PACKETS_PER_CPU_S, RSS_EACH, RSS_KEPT, Rounds, cell,
 };
 
 #[derive(Copy, Clone, Debug)]
@@ -124,14 +124,6 @@ impl Goal {
             RatioAtLeast(bound) | AtLeast(bound) => median >= bound,
         };
         if reached { "yes" } else { "**no**" }
-    }
-}
-
-fn cell(values: &[f64]) -> String {
-    if values.is_empty() {
-        "-".to_owned()
-    } else {
-        Spread::of(values).to_string()
     }
 }
 
