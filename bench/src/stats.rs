@@ -33,6 +33,7 @@ impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { min, median, max } = self;
         let digits = match median.abs() {
+            _ if *max == 0.0 => 0,
             0.0..0.1 => 3,
             0.1..10.0 => 2,
             10.0..100.0 => 1,
@@ -63,6 +64,7 @@ mod tests {
     fn a_single_value_has_no_range() {
         assert_eq!(Spread::of(&[12.34]).to_string(), "12.3");
         assert_eq!(Spread::of(&[0.034]).to_string(), "0.034");
+        assert_eq!(Spread::of(&[0.0]).to_string(), "0");
         assert_eq!(Spread::of(&[1.0, 2.0, 3.0]).to_string(), "2.00 (1.00-3.00)");
     }
 }
