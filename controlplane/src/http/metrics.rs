@@ -108,6 +108,13 @@ impl Collector for Reading {
 impl Reading {
     fn encode_rooms(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let rooms = &self.rooms;
+        // To clients we name the LiveKit that we are compatible with.
+        gauge(
+            out,
+            "millrace_build",
+            "Which Millrace this is",
+            &[([("version", env!("CARGO_PKG_VERSION"))], 1)],
+        )?;
         gauge(
             out,
             "livekit_room_total",

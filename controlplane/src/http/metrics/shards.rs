@@ -24,8 +24,10 @@ const GAUGES: [Family; 4] = [
 ];
 
 #[rustfmt::skip]
-const COUNTERS: [Family; 22] = [
+const COUNTERS: [Family; 24] = [
     ("millrace_shard_ticks", "Passes of the loop", |m| m.ticks),
+    ("millrace_shard_rtp_received", "RTP packets received", |m| m.rtp_received),
+    ("millrace_shard_rtp_forwarded", "Copies of RTP packets sent", |m| m.rtp_forwarded),
     ("millrace_shard_datagrams_received", "Datagrams received", |m| m.datagrams_received),
     ("millrace_shard_datagrams_sent", "Datagrams sent", |m| m.datagrams_sent),
     ("millrace_shard_trains", "Messages that datagrams left in: trains, and single ones", |m| m.trains),
