@@ -16,6 +16,8 @@ use crate::transport::Outlet;
 
 /// RFC 8445 §14.3 asks for 500 ms at least; browsers check every 50 ms until an answer came.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// RFC 8445 §14.2: triggered checks keep the pace of all others, Ta.
+const TRIGGERED_INTERVAL: Duration = Duration::from_millis(5);
 const CHECK_INTERVAL_MAX: Duration = Duration::from_millis(500);
 /// Chromium's interval on a selected pair. RFC 7675 §5.1 allows 4 to 6 s.
 const CONSENT_INTERVAL: Duration = Duration::from_millis(2500);
@@ -49,6 +51,7 @@ struct Check {
     transaction_id: TransactionId,
     interval: Duration,
     next_at: Timestamp,
+    sent_at: Option<Timestamp>,
     answered: bool,
     /// The last request carried USE-CANDIDATE.
     nominating: bool,
@@ -136,6 +139,7 @@ impl IceAgent {
             } else {
                 Timestamp::NEVER
             },
+            sent_at: None,
             answered: false,
             nominating: false,
         });
@@ -183,6 +187,7 @@ impl IceAgent {
         id[8..].copy_from_slice(&self.transactions.to_be_bytes());
         let check = &mut self.checks[index];
         check.transaction_id = TransactionId(id);
+        check.sent_at = Some(now);
         let is_selected = self.selected == Some(check.remote);
         // RFC 8445 §8.1.1: regular nomination, of the pair whose check succeeded first.
         check.nominating = self.controlling && check.answered;
@@ -251,11 +256,29 @@ impl IceAgent {
             // not nominate again.
             self.early_nomination = Some(from);
         }
-        if self.controlling || !view.use_candidate() {
+        if self.controlling {
+            return Ok(None);
+        }
+        if !view.use_candidate() {
+            self.trigger_check(now, from, out);
             return Ok(None);
         }
         // RFC 8445 §7.3.1.5: the controlling side has nominated this pair.
         Ok(self.select(now, from))
+    }
+
+    /// RFC 8445 §7.3.1.4: the server's check asks for one of ours. A server may wait for it before it
+    /// nominates, and until its next round of checks if it does not come.
+    fn trigger_check(&mut self, now: Timestamp, from: SocketAddr, out: &mut dyn Outlet) {
+        let due = |check: &Check| {
+            let paced = |sent_at| now.since(sent_at) >= TRIGGERED_INTERVAL;
+            check.remote == from && check.sent_at.is_none_or(paced)
+        };
+        if self.selected.is_none()
+            && let Some(index) = self.checks.iter().position(due)
+        {
+            self.send_check(now, index, out);
+        }
     }
 
     fn receive_success(
@@ -449,6 +472,14 @@ mod tests {
             let event = agent.receive(Timestamp::ZERO, addr(9), &request[..len], &mut sent);
             assert_eq!(event, Ok(expected));
         }
-        assert_eq!(sent.len(), 2);
+        // An answer and a check of ours for the first, an answer for the second.
+        let classes = sent
+            .iter()
+            .map(|(_, it)| StunView::parse(it).unwrap().class());
+        let classes: Vec<_> = classes.collect();
+        assert_eq!(
+            classes,
+            [StunClass::Success, StunClass::Request, StunClass::Success]
+        );
     }
 }
