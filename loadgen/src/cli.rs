@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use millrace_loadgen::dial::{Address, DialError, Tls, Trust};
 use millrace_loadgen::impair::Impairment;
+use millrace_loadgen::pump::RECEIVE_INTERVAL;
 use millrace_loadgen::report::model::Slo;
 use millrace_loadgen::run::SourceChoice;
 
@@ -26,6 +28,8 @@ pub(crate) enum Command {
     Capacity(Capacity),
     /// Join one silent client, say what the server tells it, and leave
     Join(Join),
+    /// Measure what the generator itself costs per packet, beyond receiving it
+    OwnCost(OwnCost),
     /// Draw the report of a run again from its JSON
     Report(Report),
 }
@@ -44,6 +48,23 @@ pub(crate) struct Server {
         default_value = "secret"
     )]
     pub(crate) api_secret: String,
+    /// Trust the certificates of these authorities (PEM) instead of those that this host trusts
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Trust whatever certificate the server shows
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+impl Server {
+    pub(crate) fn tls(&self) -> Result<Tls, DialError> {
+        match &self.ca {
+            _ if !Address::parse(&self.url)?.secure => Ok(Tls::NONE),
+            Some(file) => Tls::new(Trust::File(file)),
+            None if self.insecure => Tls::new(Trust::Anyone),
+            None => Tls::new(Trust::Host),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +96,9 @@ pub(crate) struct Common {
     /// Process of the server, whose CPU, memory and socket drops are read
     #[arg(long)]
     pub(crate) pid: Option<u32>,
+    /// Page with the server's metrics, if it is not /metrics of its URL
+    #[arg(long, value_name = "URL")]
+    pub(crate) metrics: Option<String>,
     /// CPU for a media thread; given again, there is another thread
     #[arg(long)]
     pub(crate) cpu: Vec<usize>,
@@ -85,6 +109,13 @@ pub(crate) struct Common {
     /// Send media here instead of to the server's candidates
     #[arg(long)]
     pub(crate) media_address: Option<SocketAddr>,
+    /// How long packets may lie before they are looked at, while more of them come. It saves
+    /// wake-ups and is not in the latency: the kernel notes when packets arrive. 0 looks at once
+    #[arg(long, default_value_t = RECEIVE_INTERVAL.as_micros() as u64)]
+    pub(crate) receive_interval_us: u64,
+    /// Clients with a single peer connection (/rtc/v1) instead of two
+    #[arg(long)]
+    pub(crate) single_connection: bool,
     #[arg(long, default_value_t = 50.0)]
     pub(crate) joins_per_second: f64,
     /// Subscribers of which every packet is decrypted, checked and timed; of the others one in ten
@@ -125,6 +156,45 @@ impl SloArgs {
             join_p99_ns_max: (self.slo_join_ms * 1e6) as u64,
         }
     }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OwnCost {
+    #[arg(long, default_value_t = 200)]
+    pub(crate) subscribers: u32,
+    /// Subscribers of which every packet is decrypted, checked and timed
+    #[arg(long, default_value_t = 20)]
+    pub(crate) sampled: u32,
+    /// Streams to each subscriber
+    #[arg(long, default_value_t = 1)]
+    pub(crate) streams: u32,
+    /// Streams of sound instead of pictures
+    #[arg(long)]
+    pub(crate) audio: bool,
+    #[arg(long, default_value_t = 1100)]
+    pub(crate) packet_len: usize,
+    /// To all subscribers together
+    #[arg(long, default_value_t = 50_000.0)]
+    pub(crate) packets_per_second: f64,
+    /// Packets that come to a subscriber at once
+    #[arg(long, default_value_t = 2)]
+    pub(crate) train: u32,
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: u32,
+    /// How long each of the two is fed in a round
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub(crate) window: Duration,
+    #[arg(long, default_value_t = RECEIVE_INTERVAL.as_micros() as u64)]
+    pub(crate) receive_interval_us: u64,
+    /// CPU of the threads that receive
+    #[arg(long)]
+    pub(crate) cpu: Option<usize>,
+    /// CPU of the thread that sends
+    #[arg(long)]
+    pub(crate) source_cpu: Option<usize>,
+    /// Microseconds a packet beyond which the command fails
+    #[arg(long, default_value_t = 0.25)]
+    pub(crate) limit: f64,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -3,13 +3,14 @@
 use std::error::Error;
 use std::fs;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use millrace_loadgen::capacity::{self, Search};
 use millrace_loadgen::client::Server;
 use millrace_loadgen::media::recording::Recording;
+use millrace_loadgen::own_cost::{self, Bed, Traffic};
 use millrace_loadgen::report::model::{Phase, Results};
-use millrace_loadgen::run::{Hold, Run, RunConfig, Sampling};
+use millrace_loadgen::run::{Hold, Run, RunConfig, SETTLE, Sampling};
 use millrace_loadgen::scenario::{BUILT_IN_NAMES, Scenario, built_in, from_toml};
 use millrace_loadgen::signal::Signal;
 use millrace_loadgen::token::{ApiKey, Permission};
@@ -72,8 +73,11 @@ pub(crate) async fn capacity(args: &cli::Capacity) -> Outcome {
     let mut run = Run::start(config, on_interrupt())?;
     let mut progress = Progress::new();
     let found = capacity::find(&mut run, search, &mut progress).await;
-    let results = run.finish().await;
+    let mut results = run.finish().await;
     progress.end();
+    if !results.interrupted {
+        measure_own_cost(&args.common, &mut results).await;
+    }
     write(&args.common, &results)?;
     say_notes(&results);
     let found = found?;
@@ -85,6 +89,43 @@ pub(crate) async fn capacity(args: &cli::Capacity) -> Outcome {
     })
 }
 
+/// What receiving such a load costs us, on the same CPUs: the server is idle by now.
+async fn measure_own_cost(common: &cli::Common, results: &mut Results) {
+    let sampling = sampling(common);
+    let Some(traffic) = Traffic::of(results, sampling) else {
+        return;
+    };
+    let cpu = common.cpu.first().copied();
+    let server_cpus = results.server.cpus.as_ref();
+    let other = server_cpus.and_then(|cpus| cpus.first().map(|it| *it as usize));
+    let bed = Bed {
+        cpu,
+        source_cpu: other.filter(|other| cpu.is_some_and(|cpu| cpu != *other)),
+        receive_interval: Duration::from_micros(common.receive_interval_us),
+        rounds: 3,
+        window: Duration::from_secs(1),
+    };
+    match own_cost::measure(traffic, bed).await {
+        Ok(cost) => {
+            for line in summary::own_cost(&cost) {
+                println!("{line}");
+            }
+            results.own_cost = Some(cost);
+        }
+        Err(error) => {
+            let note = format!("what the generator itself costs was not measured: {error}");
+            results.notes.push(note);
+        }
+    }
+}
+
+fn sampling(common: &cli::Common) -> Sampling {
+    Sampling {
+        all_up_to: common.sampled,
+        ..Sampling::default()
+    }
+}
+
 pub(crate) async fn join(join: &cli::Join) -> Outcome {
     let key = ApiKey::new(&join.server.api_key, &join.server.api_secret);
     let permission = Permission {
@@ -93,7 +134,8 @@ pub(crate) async fn join(join: &cli::Join) -> Outcome {
     };
     let token = key.join_token(&join.room, &join.identity, permission, SystemTime::now());
     let begun = Instant::now();
-    let (mut signal, response) = Signal::join(&join.server.url, &token, true).await?;
+    let (mut signal, response) =
+        Signal::join(&join.server.url, &join.server.tls()?, &token, true).await?;
     let server = response.server_info.unwrap_or_default();
     println!(
         "joined {} as {} in {:.1} ms; server {} (protocol {}), {} others in the room",
@@ -106,6 +148,31 @@ pub(crate) async fn join(join: &cli::Join) -> Outcome {
     );
     signal.leave().await?;
     Ok(Verdict::Met)
+}
+
+pub(crate) async fn own_cost(args: &cli::OwnCost) -> Outcome {
+    let traffic = Traffic {
+        subscribers: args.subscribers,
+        sampled: args.sampled,
+        streams: args.streams,
+        audio: args.audio,
+        packet_len: args.packet_len,
+        packets_per_s: args.packets_per_second,
+        train: args.train,
+    };
+    let bed = Bed {
+        cpu: args.cpu,
+        source_cpu: args.source_cpu,
+        receive_interval: Duration::from_micros(args.receive_interval_us),
+        rounds: args.rounds,
+        window: args.window,
+    };
+    let cost = own_cost::measure(traffic, bed).await?;
+    for line in summary::own_cost(&cost) {
+        println!("{line}");
+    }
+    let held = cost.over_drain_us().is_some_and(|it| it <= args.limit);
+    Ok(if held { Verdict::Met } else { Verdict::Broken })
 }
 
 pub(crate) fn report(report: &cli::Report) -> Outcome {
@@ -132,17 +199,19 @@ fn config(common: &cli::Common) -> Result<RunConfig, Box<dyn Error>> {
         server: Server {
             url: common.server.url.clone(),
             key: ApiKey::new(&common.server.api_key, &common.server.api_secret),
+            tls: common.server.tls()?,
+            single: common.single_connection,
             media_address: common.media_address,
         },
         scenario,
         threads,
         source: common.source.clone(),
+        receive_interval: Duration::from_micros(common.receive_interval_us),
         joins_per_s: common.joins_per_second,
-        sampling: Sampling {
-            all_up_to: common.sampled,
-            ..Sampling::default()
-        },
+        settle: SETTLE,
+        sampling: sampling(common),
         pid: common.pid,
+        metrics: common.metrics.clone(),
         slo: common.slo.slo(),
         command_line: command_line(std::env::args()),
     })

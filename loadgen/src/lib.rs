@@ -4,17 +4,20 @@
 
 pub mod capacity;
 pub mod client;
+pub mod dial;
 pub mod ice;
 pub mod impair;
 pub mod machine;
 pub mod measure;
 pub mod media;
+pub mod own_cost;
 pub mod pump;
 pub mod relay;
 pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod sdp;
+pub mod shard_metrics;
 pub mod signal;
 pub mod stream;
 pub mod token;

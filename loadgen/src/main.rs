@@ -35,6 +35,7 @@ fn main() -> ExitCode {
             Command::Run(run) => commands::run(run).await,
             Command::Capacity(capacity) => commands::capacity(capacity).await,
             Command::Join(join) => commands::join(join).await,
+            Command::OwnCost(own_cost) => commands::own_cost(own_cost).await,
             Command::Report(report) => commands::report(report),
         }
     });

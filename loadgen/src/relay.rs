@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millrace_shared::wire::class::{DatagramClass, classify};
@@ -22,6 +22,9 @@ const DATAGRAM_LEN_MAX: usize = 2048;
 pub struct Faults {
     /// All of it comes later by this.
     pub delay: Duration,
+    /// Each packet takes so long, one after the other and for all clients together: a server with
+    /// too slow a processor.
+    pub service: Duration,
     pub duplicate_every: u64,
     /// Swapped with the packet behind it, within a frame.
     pub reorder_every: u64,
@@ -72,6 +75,7 @@ impl Relay {
 /// Towards the server, and a way back for each client.
 async fn relay(socket: Arc<UdpSocket>, server: SocketAddr, faults: Faults, spoiled: Arc<Spoiled>) {
     let mut clients: HashMap<SocketAddr, (Arc<UdpSocket>, Guard)> = HashMap::new();
+    let busy_until = Arc::new(Mutex::new(Instant::now()));
     let mut datagram = [0; DATAGRAM_LEN_MAX];
     loop {
         let Ok((len, client)) = socket.recv_from(&mut datagram).await else {
@@ -88,6 +92,7 @@ async fn relay(socket: Arc<UdpSocket>, server: SocketAddr, faults: Faults, spoil
                     client,
                     faults,
                     spoiled: Arc::clone(&spoiled),
+                    busy_until: Arc::clone(&busy_until),
                     count: 0,
                     held: None,
                 };
@@ -123,6 +128,8 @@ struct Back {
     client: SocketAddr,
     faults: Faults,
     spoiled: Arc<Spoiled>,
+    /// When the packets before are done.
+    busy_until: Arc<Mutex<Instant>>,
     count: u64,
     held: Option<Vec<u8>>,
 }
@@ -148,13 +155,26 @@ impl Back {
         }
     }
 
+    fn served(&self, now: Instant) -> Instant {
+        if self.faults.service.is_zero() {
+            return now;
+        }
+        // A task that panicked has left it as it was.
+        let mut busy_until = self
+            .busy_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *busy_until = now.max(*busy_until) + self.faults.service;
+        *busy_until
+    }
+
     /// `None` when nobody sends any more.
     fn pass(&mut self, datagram: &[u8], queue: &UnboundedSender<(Instant, Vec<u8>)>) -> Option<()> {
         let now = Instant::now();
         if classify(datagram) != Some(DatagramClass::Rtp) {
             return queue.send((now, datagram.to_vec())).ok();
         }
-        let due = now + self.faults.delay;
+        let due = self.served(now) + self.faults.delay;
         self.count += 1;
         let every = |n: u64| n > 0 && self.count.is_multiple_of(n);
         let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);

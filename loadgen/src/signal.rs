@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{SinkExt as _, StreamExt as _};
 use livekit_protocol as proto;
 use prost::Message as _;
 use proto::{signal_request, signal_response};
 use thiserror::Error;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message, http};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::dial::{Address, DialError, Stream, Tls, dial};
 
 /// What we say of ourselves; the newest protocol without negotiated data channels.
 const PROTOCOL: u32 = 17;
@@ -23,6 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 pub enum SignalError {
     #[error("the URL is not usable: {0}")]
     Url(String),
+    #[error(transparent)]
+    Dial(#[from] DialError),
     #[error("the server refused with HTTP {status}: {body}")]
     Refused { status: u16, body: String },
     #[error("the server did not answer within {} s", CONNECT_TIMEOUT.as_secs())]
@@ -58,18 +63,53 @@ impl From<tungstenite::Error> for SignalError {
 /// A signaling session after its `join`.
 #[derive(Debug)]
 pub struct Signal {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<Box<dyn Stream>>,
 }
 
 impl Signal {
     /// Joins with two peer connections: signaling path `/rtc`, which every server has. `url` is the
-    /// server's, `http`, `ws` or without a path.
+    /// server's, as clients are given it.
     pub async fn join(
         url: &str,
+        tls: &Tls,
         token: &str,
         auto_subscribe: bool,
     ) -> Result<(Self, proto::JoinResponse), SignalError> {
-        let target = join_url(url, auto_subscribe)?;
+        let address = Address::parse(url)?;
+        let target = join_url(&address, auto_subscribe);
+        Self::open(&address, tls, token, target).await
+    }
+
+    /// Joins with a single peer connection: signaling path `/rtc/v1`, on which the request carries
+    /// tracks and offer.
+    pub async fn join_single(
+        url: &str,
+        tls: &Tls,
+        token: &str,
+        mut request: proto::JoinRequest,
+    ) -> Result<(Self, proto::JoinResponse), SignalError> {
+        let address = Address::parse(url)?;
+        request.client_info = Some(proto::ClientInfo {
+            sdk: proto::client_info::Sdk::Rust.into(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: i32::try_from(PROTOCOL).unwrap_or(i32::MAX),
+            ..proto::ClientInfo::default()
+        });
+        let wrapped = proto::WrappedJoinRequest {
+            compression: proto::wrapped_join_request::Compression::None.into(),
+            join_request: request.encode_to_vec(),
+        };
+        let encoded = URL_SAFE_NO_PAD.encode(wrapped.encode_to_vec());
+        let target = format!("{}/v1?join_request={encoded}", signal_url(&address));
+        Self::open(&address, tls, token, target).await
+    }
+
+    async fn open(
+        address: &Address,
+        tls: &Tls,
+        token: &str,
+        target: String,
+    ) -> Result<(Self, proto::JoinResponse), SignalError> {
         let mut request = target
             .into_client_request()
             .map_err(|error| SignalError::Url(error.to_string()))?;
@@ -79,7 +119,8 @@ impl Signal {
             .headers_mut()
             .insert(http::header::AUTHORIZATION, bearer);
         let joined = timeout(CONNECT_TIMEOUT, async {
-            let (socket, _) = tokio_tungstenite::connect_async(request).await?;
+            let stream = dial(address, tls).await?;
+            let (socket, _) = client_async(request, stream).await?;
             let mut signal = Self { socket };
             match signal.receive().await? {
                 signal_response::Message::Join(join) => Ok((signal, join)),
@@ -122,18 +163,19 @@ impl Signal {
     }
 }
 
-fn join_url(url: &str, auto_subscribe: bool) -> Result<String, SignalError> {
-    let rest = url
-        .strip_prefix("http://")
-        .or_else(|| url.strip_prefix("ws://"))
-        .ok_or_else(|| SignalError::Url(format!("{url} begins neither with ws:// nor http://")))?;
-    let host = rest.trim_end_matches('/');
+fn signal_url(address: &Address) -> String {
+    let scheme = if address.secure { "wss" } else { "ws" };
+    format!("{scheme}://{}{}/rtc", address.authority(), address.path)
+}
+
+fn join_url(address: &Address, auto_subscribe: bool) -> String {
     let subscribe = u8::from(auto_subscribe);
     let version = env!("CARGO_PKG_VERSION");
-    Ok(format!(
-        "ws://{host}/rtc?protocol={PROTOCOL}&sdk=rust&version={version}\
-         &auto_subscribe={subscribe}&adaptive_stream=0"
-    ))
+    format!(
+        "{}?protocol={PROTOCOL}&sdk=rust&version={version}\
+         &auto_subscribe={subscribe}&adaptive_stream=0",
+        signal_url(address)
+    )
 }
 
 #[cfg(test)]
@@ -142,14 +184,14 @@ mod tests {
 
     #[test]
     fn join_url_takes_http_and_ws() {
-        for url in ["http://h:7880", "ws://h:7880/"] {
-            let joined = join_url(url, true).unwrap();
-            assert!(
-                joined.starts_with("ws://h:7880/rtc?protocol=17&"),
-                "{joined}"
-            );
+        for (url, begin) in [
+            ("http://h:7880", "ws://h:7880/rtc?protocol=17&"),
+            ("ws://h:7880/", "ws://h:7880/rtc?protocol=17&"),
+            ("https://h/sfu", "wss://h:443/sfu/rtc?protocol=17&"),
+        ] {
+            let joined = join_url(&Address::parse(url).unwrap(), true);
+            assert!(joined.starts_with(begin), "{joined}");
             assert!(joined.contains("auto_subscribe=1"));
         }
-        assert!(matches!(join_url("h:7880", true), Err(SignalError::Url(_))));
     }
 }

@@ -2,7 +2,7 @@
 
 use millrace_loadgen::capacity::describe;
 use millrace_loadgen::report::latency::Latency;
-use millrace_loadgen::report::model::{Slo, Step};
+use millrace_loadgen::report::model::{OwnCost, Slo, Step, median};
 
 /// What a step measured, a line each.
 pub(crate) fn lines(step: &Step, slo: &Slo) -> Vec<String> {
@@ -46,6 +46,7 @@ pub(crate) fn lines(step: &Step, slo: &Slo) -> Vec<String> {
             usage.socket_drops.unwrap_or(0)
         ));
     }
+    lines.extend(shards(step));
     lines.push(format!(
         "generator {:.1} % CPU{}",
         step.generator.cpu_s / seconds * 100.0,
@@ -61,6 +62,48 @@ pub(crate) fn lines(step: &Step, slo: &Slo) -> Vec<String> {
             .map(|it| format!("SLO broken: {}", describe(it))),
     );
     lines
+}
+
+/// What the server tells of its shards.
+fn shards(step: &Step) -> Option<String> {
+    let wakes = step.wakes_per_s()?;
+    let mut words = vec![format!("{wakes:.0} wake-ups/s")];
+    words.extend(step.mean_train().map(|it| format!("mean train {it:.2}")));
+    words.extend(
+        step.syscalls_per_packet()
+            .map(|it| format!("{it:.3} system calls a packet")),
+    );
+    for (share, name) in [(0.5, "p50"), (0.99, "p99")] {
+        let bounds = step.forwarding_us(share);
+        words.extend(bounds.map(|(low, high)| format!("forwarding {name} {low:.0}-{high:.0} us")));
+    }
+    Some(format!("shards {}", words.join(", ")))
+}
+
+/// What receiving costs, a line each.
+pub(crate) fn own_cost(cost: &OwnCost) -> Vec<String> {
+    let row = |name: &str, ascending: &[f64]| {
+        let at = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
+        format!(
+            "{name:<22} {:.3} us (min {:.3}, max {:.3})",
+            median(ascending).unwrap_or(f64::NAN),
+            at(ascending.first()),
+            at(ascending.last())
+        )
+    };
+    vec![
+        format!(
+            "{:.0} packets/s of {:.0} bytes to {} subscribers, {} of them sampled",
+            cost.packets_per_s, cost.packet_bytes, cost.subscribers, cost.sampled
+        ),
+        row("receiving alone", &cost.drain_us),
+        row("with clients", &cost.whole_us),
+        format!(
+            "{:<22} {:.3} us a packet",
+            "so the generator takes",
+            cost.over_drain_us().unwrap_or(f64::NAN)
+        ),
+    ]
 }
 
 fn faults(step: &Step) -> String {

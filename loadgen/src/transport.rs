@@ -51,9 +51,20 @@ pub struct Srtp {
     pub rx: SrtpRx,
 }
 
+impl Srtp {
+    fn new(keys: &Keys) -> Self {
+        Self {
+            tx: SrtpTx::new(&keys.local),
+            rx: SrtpRx::new(&keys.remote),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Transport {
     ice: IceAgent,
+    /// The server's address where nothing was to be checked.
+    settled: Option<SocketAddr>,
     identity: Identity,
     epoch: Epoch,
     /// The server begins the handshake.
@@ -79,6 +90,7 @@ impl Transport {
     ) -> Self {
         Self {
             ice: IceAgent::new(local, tie_breaker),
+            settled: None,
             identity: identity.clone(),
             epoch: *epoch,
             dtls_server: false,
@@ -93,6 +105,12 @@ impl Transport {
             sctp: None,
             over: false,
         }
+    }
+
+    /// Takes a connection that was agreed on elsewhere: without checks and handshake.
+    pub fn establish(&mut self, remote: SocketAddr, keys: &Keys) {
+        self.settled = Some(remote);
+        self.srtp = Some(Srtp::new(keys));
     }
 
     /// Takes the server's description. `offered` is whether ours was the offer.
@@ -127,7 +145,7 @@ impl Transport {
 
     /// The server's address, once nominated.
     pub fn remote(&self) -> Option<SocketAddr> {
-        self.ice.selected()
+        self.settled.or_else(|| self.ice.selected())
     }
 
     pub fn srtp(&mut self) -> Option<&mut Srtp> {
@@ -278,10 +296,7 @@ impl Transport {
             self.over = true;
             return Some(TransportEvent::Failed("the certificate is another one"));
         }
-        self.srtp = Some(Srtp {
-            tx: SrtpTx::new(&keys.local),
-            rx: SrtpRx::new(&keys.remote),
-        });
+        self.srtp = Some(Srtp::new(&keys));
         if self.data_channels {
             let role = if self.dtls_server {
                 Role::DtlsServer

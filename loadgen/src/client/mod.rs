@@ -1,5 +1,6 @@
 //! One client: a participant with its signaling session and its two peer connections.
 
+mod connection;
 mod publish;
 mod session;
 mod subscribe;
@@ -14,6 +15,7 @@ use rand::Rng as _;
 use rand::distr::Alphanumeric;
 use thiserror::Error;
 
+use crate::dial::Tls;
 use crate::impair::Impairment;
 use crate::pump::PeerId;
 use crate::sdp::SdpError;
@@ -29,6 +31,9 @@ pub use session::Client;
 pub struct Server {
     pub url: String,
     pub key: ApiKey,
+    pub tls: Tls,
+    /// Clients use one peer connection for both directions.
+    pub single: bool,
     /// Where to send media instead of to the server's candidates: a relay, or a mapped port.
     pub media_address: Option<SocketAddr>,
 }

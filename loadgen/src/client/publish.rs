@@ -6,15 +6,18 @@ use rand::Rng as _;
 
 use super::TrackSpec;
 use crate::media::packetize::VideoCodec;
-use crate::sdp::{Description, Offered, SectionKind};
+use crate::sdp::{Codec, Description, Line, Offered, SectionKind};
 use crate::stream::publisher::PublishedTrack;
 
 /// libwebrtc's usual numbers.
-const OPUS_PT: u8 = 111;
-const VP8_PT: u8 = 96;
-const VP8_RTX_PT: u8 = 97;
-const H264_PT: u8 = 102;
-const H264_RTX_PT: u8 = 103;
+const OPUS: Codec = (111, "opus/48000/2", "minptime=10;useinbandfec=1", None);
+const VP8: Codec = (96, "VP8/90000", "", Some(97));
+const H264: Codec = (
+    102,
+    "H264/90000",
+    "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+    Some(103),
+);
 const AUDIO_EXTS: [(u8, ExtKind); 4] = [
     (1, ExtKind::AudioLevel),
     (2, ExtKind::AbsSendTime),
@@ -115,25 +118,22 @@ impl Publication {
     }
 
     pub(super) fn offered(&self) -> Offered {
-        let (kind, codec, rtx_pt) = self.codec();
+        let (kind, codec) = self.codec();
+        let (.., rtx_pt) = codec;
         Offered {
             kind,
             track: self.cid.clone(),
             codec,
-            rtx_pt,
             ssrcs: (self.ssrcs[0].0, rtx_pt.map(|_| self.ssrcs[0].1)),
             rids: self.rids(),
-            exts: match kind {
-                SectionKind::Audio => AUDIO_EXTS.to_vec(),
-                SectionKind::Video | SectionKind::Application => VIDEO_EXTS.to_vec(),
-            },
+            exts: exts(kind),
         }
     }
 
     /// The track as section `index` of the server's answer accepts it; `None` if it does not.
     pub(super) fn published(&self, index: usize, answer: &Description) -> Option<PublishedTrack> {
         let section = answer.sections.get(index).filter(|it| !it.rejected)?;
-        let (_, (pt, ..), rtx_pt) = self.codec();
+        let (_, (pt, _, _, rtx_pt)) = self.codec();
         let mut ids = ExtIds::default();
         for (id, uri) in &section.exts {
             if let Some(kind) = ExtKind::from_uri(uri) {
@@ -162,27 +162,30 @@ impl Publication {
         }
     }
 
-    fn codec(&self) -> (SectionKind, (u8, &'static str, &'static str), Option<u8>) {
+    fn codec(&self) -> (SectionKind, Codec) {
         match self.spec.source.video_codec() {
-            None => (
-                SectionKind::Audio,
-                (OPUS_PT, "opus/48000/2", "minptime=10;useinbandfec=1"),
-                None,
-            ),
-            Some(VideoCodec::Vp8) => (
-                SectionKind::Video,
-                (VP8_PT, "VP8/90000", ""),
-                Some(VP8_RTX_PT),
-            ),
-            Some(VideoCodec::H264) => (
-                SectionKind::Video,
-                (
-                    H264_PT,
-                    "H264/90000",
-                    "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
-                ),
-                Some(H264_RTX_PT),
-            ),
+            None => (SectionKind::Audio, OPUS),
+            Some(VideoCodec::Vp8) => (SectionKind::Video, VP8),
+            Some(VideoCodec::H264) => (SectionKind::Video, H264),
         }
+    }
+}
+
+/// A section for something that the server may send.
+pub(super) fn receiving(kind: SectionKind) -> Line {
+    Line::Receive {
+        kind,
+        codecs: match kind {
+            SectionKind::Audio => vec![OPUS],
+            SectionKind::Video | SectionKind::Application => vec![VP8, H264],
+        },
+        exts: exts(kind),
+    }
+}
+
+fn exts(kind: SectionKind) -> Vec<(u8, ExtKind)> {
+    match kind {
+        SectionKind::Audio => AUDIO_EXTS.to_vec(),
+        SectionKind::Video | SectionKind::Application => VIDEO_EXTS.to_vec(),
     }
 }

@@ -2,16 +2,17 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use livekit_protocol as proto;
-use millrace_shared::link::{Fingerprint, IceCredentials};
+use millrace_shared::link::Fingerprint;
 use proto::{signal_request, signal_response};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
-use super::publish::Publication;
+use super::connection::Connection;
+use super::publish::{Publication, receiving};
 use super::subscribe::Gallery;
-use super::{ClientError, ClientSpec, JoinTimes, Path, Server, ice_credentials, next_peer_id};
-use crate::pump::{Command, NewPeer, PeerEvent, PeerId, PumpHandle};
-use crate::sdp::{self, Description};
+use super::{ClientError, ClientSpec, JoinTimes, Path, Server};
+use crate::pump::{Command, PeerEvent, PeerId, PumpHandle};
+use crate::sdp::{self, Description, Line, SectionKind};
 use crate::signal::Signal;
 use crate::token::Permission;
 
@@ -20,15 +21,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// LiveKit's default; servers tell another.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// One peer connection on the control side.
-#[derive(Debug)]
-struct Connection {
-    peer: PeerId,
-    local: SocketAddr,
-    ice: IceCredentials,
-    descriptions: u64,
-    path: Option<Path>,
-}
+/// Sections for each kind of medium that a client with a single connection offers from the
+/// beginning, as LiveKit's do; the server asks for more.
+const RECEIVING_SECTIONS: u32 = 3;
+/// More than any room has, so that a server cannot make a client swell.
+const SECTIONS_MAX: u32 = 1024;
 
 /// A participant in a room.
 #[derive(Debug)]
@@ -47,9 +44,53 @@ pub struct Client {
     /// Candidates that came before their connection.
     early: Vec<(proto::SignalTarget, SocketAddr)>,
     gallery: Gallery,
+    /// What our offers consist of: sections keep their place.
+    lines: Vec<Line>,
+    offer: OfferState,
     events_tx: UnboundedSender<(PeerId, PeerEvent)>,
     events: UnboundedReceiver<(PeerId, PeerEvent)>,
     ping: Interval,
+}
+
+/// How far our offers have come.
+#[derive(Debug, Default)]
+struct OfferState {
+    sent: u32,
+    answered: u32,
+    /// The sections have changed since the last one.
+    stale: bool,
+}
+
+fn join_request(
+    spec: &ClientSpec,
+    publications: &[Publication],
+    offer: proto::SessionDescription,
+) -> proto::JoinRequest {
+    proto::JoinRequest {
+        connection_settings: Some(proto::ConnectionSettings {
+            auto_subscribe: spec.subscribe,
+            ..proto::ConnectionSettings::default()
+        }),
+        add_track_requests: publications.iter().map(Publication::request).collect(),
+        publisher_offer: Some(offer),
+        ..proto::JoinRequest::default()
+    }
+}
+
+/// As often as the server wants it.
+fn ping(join: &proto::JoinResponse) -> Interval {
+    let pace = match u64::try_from(join.ping_interval) {
+        Ok(seconds @ 1..) => Duration::from_secs(seconds),
+        _ => PING_INTERVAL,
+    };
+    let mut ping = interval(pace);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ping
+}
+
+fn receiving_lines(audios: u32, videos: u32) -> impl Iterator<Item = Line> {
+    let audios = (0..audios.min(SECTIONS_MAX)).map(|_| receiving(SectionKind::Audio));
+    audios.chain((0..videos.min(SECTIONS_MAX)).map(|_| receiving(SectionKind::Video)))
 }
 
 /// What woke a client.
@@ -95,17 +136,30 @@ impl Client {
         let token = server
             .key
             .join_token(&spec.room, &spec.identity, permission, now);
-        let (signal, join) = Signal::join(&server.url, &token, spec.subscribe).await?;
-        let server_info = join.server_info.clone().unwrap_or_default();
         let (events_tx, events) = unbounded_channel();
-        let pace = match u64::try_from(join.ping_interval) {
-            Ok(seconds @ 1..) => Duration::from_secs(seconds),
-            _ => PING_INTERVAL,
+        let publications: Vec<_> = spec.tracks.iter().cloned().map(Publication::new).collect();
+        let sends = publications.iter().map(|it| Line::Send(it.offered()));
+        let mut lines: Vec<_> = sends.chain([Line::Data]).collect();
+        let mut publisher = None;
+        let (signal, join) = if server.single {
+            if spec.subscribe {
+                lines.extend(receiving_lines(RECEIVING_SECTIONS, RECEIVING_SECTIONS));
+            }
+            let mut connection = Connection::open(&pump, &spec, &events_tx)?;
+            let offer = connection.offer(fingerprint, &lines, 1);
+            let request = join_request(&spec, &publications, offer);
+            let joined = Signal::join_single(&server.url, &server.tls, &token, request).await;
+            if joined.is_err() {
+                pump.send(Command::Remove(connection.peer));
+            }
+            publisher = Some(connection);
+            joined?
+        } else {
+            Signal::join(&server.url, &server.tls, &token, spec.subscribe).await?
         };
-        let mut ping = interval(pace);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let server_info = join.server_info.clone().unwrap_or_default();
         let mut client = Self {
-            publications: spec.tracks.iter().cloned().map(Publication::new).collect(),
+            publications,
             gallery: Gallery::new(spec.layout),
             spec,
             server: server.clone(),
@@ -118,22 +172,34 @@ impl Client {
                 signaled: Some(began.elapsed()),
                 ..JoinTimes::default()
             },
-            publisher: None,
+            offer: OfferState {
+                sent: u32::from(publisher.is_some()),
+                ..OfferState::default()
+            },
+            publisher,
             subscriber: None,
             early: Vec::new(),
+            lines,
             events_tx,
             events,
-            ping,
+            ping: ping(&join),
         };
-        for publication in &client.publications {
-            let request = signal_request::Message::AddTrack(publication.request());
-            client.signal.send(request).await?;
+        if !server.single {
+            client.request_tracks().await?;
         }
         if client.publications.is_empty() && client.spec.may_publish {
             client.offer_when_registered().await?;
         }
         client.arrange(&join.other_participants).await?;
         Ok(client)
+    }
+
+    async fn request_tracks(&mut self) -> Result<(), ClientError> {
+        for publication in &self.publications {
+            let request = signal_request::Message::AddTrack(publication.request());
+            self.signal.send(request).await?;
+        }
+        Ok(())
     }
 
     pub fn identity(&self) -> &str {
@@ -197,7 +263,13 @@ impl Client {
         use signal_response::Message;
         match message {
             Message::Offer(offer) => self.answer(&offer).await,
-            Message::Answer(answer) => self.take_answer(&answer),
+            Message::Answer(answer) => self.take_answer(&answer).await,
+            Message::MediaSectionsRequirement(more) => {
+                self.lines
+                    .extend(receiving_lines(more.num_audios, more.num_videos));
+                self.offer.stale = true;
+                self.offer_again().await
+            }
             Message::Trickle(trickle) => {
                 self.trickle(&trickle);
                 Ok(())
@@ -263,45 +335,16 @@ impl Client {
         let connected = |connection: &Option<Connection>| {
             connection.as_ref().is_some_and(|it| it.path.is_some())
         };
+        if self.server.single && !connected(&self.publisher) {
+            return;
+        }
         let silent = self.publications.is_empty() && !self.spec.may_publish;
         let publishes = silent || connected(&self.publisher);
-        let subscribes = !self.spec.subscribe || connected(&self.subscriber);
+        let subscribes = !self.spec.subscribe || self.server.single || connected(&self.subscriber);
         if publishes && subscribes {
             self.times
                 .connected
                 .get_or_insert_with(|| self.began.elapsed());
-        }
-    }
-
-    fn connection(&mut self) -> Result<Connection, ClientError> {
-        let local = self.pump.take_local().ok_or(ClientError::NoAddress)?;
-        let peer = next_peer_id();
-        let ice = ice_credentials();
-        self.pump.send(Command::Add(Box::new(NewPeer {
-            id: peer,
-            local,
-            ice: ice.clone(),
-            sampled: self.spec.sampled,
-            impairment: self.spec.impairment,
-            seed: rand::random(),
-            events: self.events_tx.clone(),
-        })));
-        Ok(Connection {
-            peer,
-            local,
-            ice,
-            descriptions: 0,
-            path: None,
-        })
-    }
-
-    fn local(connection: &mut Connection, fingerprint: Fingerprint) -> sdp::Local {
-        connection.descriptions += 1;
-        sdp::Local {
-            ice: connection.ice.clone(),
-            fingerprint,
-            candidate: Some(connection.local).filter(|local| !local.ip().is_unspecified()),
-            version: connection.descriptions,
         }
     }
 
@@ -310,9 +353,9 @@ impl Client {
         self.redirect(&mut description);
         let mut connection = match self.subscriber.take() {
             Some(connection) => connection,
-            None => self.connection()?,
+            None => Connection::open(&self.pump, &self.spec, &self.events_tx)?,
         };
-        let local = Self::local(&mut connection, self.fingerprint);
+        let local = connection.local(self.fingerprint);
         let sdp = sdp::answer(&local, &description);
         self.pump.send(Command::Remote {
             peer: connection.peer,
@@ -338,23 +381,29 @@ impl Client {
         if !registered || self.publisher.is_some() {
             return Ok(());
         }
-        let mut connection = self.connection()?;
-        let local = Self::local(&mut connection, self.fingerprint);
-        let offered: Vec<_> = self.publications.iter().map(Publication::offered).collect();
-        let offer = proto::SessionDescription {
-            r#type: "offer".to_owned(),
-            sdp: sdp::offer(&local, &offered),
-            id: 1,
-            ..proto::SessionDescription::default()
+        self.publisher = Some(Connection::open(&self.pump, &self.spec, &self.events_tx)?);
+        self.offer.stale = true;
+        self.offer_again().await
+    }
+
+    /// Sends an offer if one is due and none is under way.
+    async fn offer_again(&mut self) -> Result<(), ClientError> {
+        let Some(connection) = &mut self.publisher else {
+            return Ok(());
         };
-        self.publisher = Some(connection);
+        if !self.offer.stale || self.offer.sent > self.offer.answered {
+            return Ok(());
+        }
+        self.offer.stale = false;
+        self.offer.sent += 1;
+        let offer = connection.offer(self.fingerprint, &self.lines, self.offer.sent);
         Ok(self
             .signal
             .send(signal_request::Message::Offer(offer))
             .await?)
     }
 
-    fn take_answer(&mut self, answer: &proto::SessionDescription) -> Result<(), ClientError> {
+    async fn take_answer(&mut self, answer: &proto::SessionDescription) -> Result<(), ClientError> {
         let mut description = Description::parse(&answer.sdp)?;
         self.redirect(&mut description);
         let Some(connection) = &self.publisher else {
@@ -362,18 +411,23 @@ impl Client {
         };
         let peer = connection.peer;
         let mut tracks = Vec::new();
-        for (index, publication) in self.publications.iter().enumerate() {
-            let track = publication.published(index, &description);
-            tracks.push(track.ok_or_else(|| ClientError::Refused(publication.cid.clone()))?);
+        if self.offer.answered == 0 {
+            for (index, publication) in self.publications.iter().enumerate() {
+                let track = publication.published(index, &description);
+                tracks.push(track.ok_or_else(|| ClientError::Refused(publication.cid.clone()))?);
+            }
         }
+        self.offer.answered = self.offer.sent;
         self.pump.send(Command::Remote {
             peer,
             description: Box::new(description),
             offered: true,
         });
-        self.pump.send(Command::Publish { peer, tracks });
+        if !tracks.is_empty() {
+            self.pump.send(Command::Publish { peer, tracks });
+        }
         self.take_early(proto::SignalTarget::Publisher);
-        Ok(())
+        self.offer_again().await
     }
 
     fn trickle(&mut self, trickle: &proto::TrickleRequest) {

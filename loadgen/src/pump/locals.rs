@@ -44,13 +44,17 @@ impl Source {
     }
 }
 
-/// What tells the transport with this local address from others of its thread. Of a socket per
-/// transport that is the port: the address may be unspecified.
-pub(super) fn local_key(source: &Source, local: SocketAddr) -> u32 {
-    match (source, local.ip()) {
-        (Source::Network { .. }, IpAddr::V4(ip)) => ip.to_bits(),
-        _ => u32::from(local.port()),
-    }
+/// What tells the transport with this local address from others of its thread, counted from 0. Of a
+/// socket per transport that is the port: the address may be unspecified.
+pub(super) fn local_number(source: &Source, local: SocketAddr) -> usize {
+    let number = match (source, local.ip()) {
+        (Source::Network { first, .. }, IpAddr::V4(ip)) => {
+            ip.to_bits().wrapping_sub(first.to_bits())
+        }
+        (Source::Network { .. }, IpAddr::V6(_)) => u32::MAX,
+        (Source::Ports { first, .. }, _) => u32::from(local.port().wrapping_sub(*first)),
+    };
+    number as usize
 }
 
 /// Hands out addresses; one that was given back is used again last.

@@ -1,15 +1,17 @@
 //! Media threads. Each has one network and many clients' transports on it, told apart by their
 //! local addresses; the control side reaches it through a queue and a doorbell.
 
+mod drain;
 mod locals;
 mod peer;
 mod thread;
+mod wait;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use millrace_netio::{Doorbell, NetCounters};
@@ -23,6 +25,7 @@ use crate::impair::Impairment;
 use crate::measure::Meter;
 use crate::sdp::Description;
 use crate::stream::publisher::PublishedTrack;
+use crate::stream::receiver::StreamMap;
 use crate::transport::Keys;
 
 use locals::Locals;
@@ -43,7 +46,17 @@ pub struct NewPeer {
     pub sampled: bool,
     pub impairment: Option<Impairment>,
     pub seed: u64,
+    /// Its connection, if that was agreed on already: without checks and handshake.
+    pub established: Option<Box<Established>>,
     pub events: UnboundedSender<(PeerId, PeerEvent)>,
+}
+
+/// A connection that is there from the beginning.
+#[derive(Debug)]
+pub struct Established {
+    pub remote: SocketAddr,
+    pub keys: Keys,
+    pub map: StreamMap,
 }
 
 /// What the control side tells a media thread.
@@ -101,6 +114,8 @@ pub struct Sample {
     /// Totals of its network.
     pub net: NetCounters,
     pub peers: usize,
+    /// CPU time of the thread.
+    pub cpu: Duration,
     /// When it was taken.
     pub at: Timestamp,
 }
@@ -112,8 +127,22 @@ pub struct PumpConfig {
     /// CPU to be pinned to.
     pub cpu: Option<usize>,
     pub source: Source,
+    /// How long packets may lie before they are looked at; see [`RECEIVE_INTERVAL`].
+    pub receive_interval: Duration,
     pub epoch: Epoch,
     pub identity: Identity,
+}
+
+/// How long packets lie at most while more of them come, unless a run says otherwise. A wake-up
+/// costs as much as ten packets; the kernel notes arrivals, so that no latency is in it.
+pub const RECEIVE_INTERVAL: Duration = Duration::from_micros(300);
+
+/// What a media thread does with what it receives.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Task {
+    Clients,
+    /// Nothing: to learn what receiving alone costs.
+    Drain,
 }
 
 #[derive(Debug, Error)]
@@ -161,12 +190,31 @@ pub struct Pump {
 impl Pump {
     /// Starts the thread and waits until its sockets are open.
     pub fn start(config: PumpConfig, samples: UnboundedSender<Sample>) -> Result<Self, PumpError> {
+        Self::spawn(config, samples, Task::Clients)
+    }
+
+    /// Starts a thread that receives just like a media thread, and does nothing with what comes.
+    pub fn start_drain(
+        config: PumpConfig,
+        samples: UnboundedSender<Sample>,
+    ) -> Result<Self, PumpError> {
+        Self::spawn(config, samples, Task::Drain)
+    }
+
+    fn spawn(
+        config: PumpConfig,
+        samples: UnboundedSender<Sample>,
+        task: Task,
+    ) -> Result<Self, PumpError> {
         let doorbell = Doorbell::new()?;
         let (commands, queue) = crossbeam_channel::unbounded();
         let (started_tx, started) = mpsc::sync_channel(1);
         let bell = doorbell.clone();
-        let name = format!("media-{}", config.index);
-        let body = move || body(&config, &queue, &bell, samples, &started_tx);
+        let name = match task {
+            Task::Clients => format!("media-{}", config.index),
+            Task::Drain => format!("drain-{}", config.index),
+        };
+        let body = move || body(&config, task, &queue, &bell, samples, &started_tx);
         let thread = std::thread::Builder::new().name(name).spawn(body)?;
         let (ports, locals) = started.recv().map_err(|_| PumpError::Ended)??;
         Ok(Self {
@@ -209,6 +257,7 @@ type Started = (Vec<u16>, Arc<Mutex<Locals>>);
 
 fn body(
     config: &PumpConfig,
+    task: Task,
     commands: &Receiver<Command>,
     doorbell: &Doorbell,
     samples: UnboundedSender<Sample>,
@@ -234,5 +283,8 @@ fn body(
     let ports = facts.bound.iter().map(SocketAddr::port).collect();
     let locals = Arc::new(Mutex::new(Locals::new(&config.source, &facts.bound)));
     let _ = started.send(Ok((ports, Arc::clone(&locals))));
-    thread::MediaThread::new(config, locals, samples).run(io, commands);
+    match task {
+        Task::Clients => thread::MediaThread::new(config, locals, samples).run(io, commands),
+        Task::Drain => drain::run(config, io, commands, &samples),
+    }
 }

@@ -29,14 +29,17 @@ pub(super) struct Surroundings<'a> {
     pub(super) tx: &'a mut dyn Transmit,
 }
 
+/// What a packet of media needs lies together here; the rest, which is large, elsewhere: with a
+/// thousand clients each line of memory that a packet touches is a wait.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) id: PeerId,
     /// When its timer fires.
     pub(super) armed: Timestamp,
-    transport: Transport,
-    /// Its timeout, kept here: most packets are media and do not change it.
+    transport: Box<Transport>,
+    /// Timeouts, kept here: most packets are media and do not change them.
     transport_due: Timestamp,
+    publisher_due: Timestamp,
     way: Way,
     inbound: Option<Link>,
     sampled: bool,
@@ -115,12 +118,19 @@ impl Outlet for PeerOutlet<'_> {
 
 impl Peer {
     pub(super) fn new(new: NewPeer, identity: &Identity, epoch: &Epoch) -> Self {
-        let ssrc = Ssrc((new.seed >> 32) as u32 | 1);
+        let mut receiver = Receiver::new(Ssrc((new.seed >> 32) as u32 | 1));
+        let connected = new.established.is_some();
+        let mut transport = Transport::new(&new.ice, identity, epoch, new.seed);
+        if let Some(established) = new.established {
+            transport.establish(established.remote, &established.keys);
+            receiver.set_map(established.map);
+        }
         Self {
             id: new.id,
             armed: Timestamp::NEVER,
-            transport: Transport::new(&new.ice, identity, epoch, new.seed),
+            transport: Box::new(transport),
             transport_due: Timestamp::NEVER,
+            publisher_due: Timestamp::NEVER,
             way: Way {
                 local: new.local,
                 hint: TrainHint::default(),
@@ -128,10 +138,10 @@ impl Peer {
             },
             inbound: new.impairment.map(|it| Link::new(it, !new.seed)),
             sampled: new.sampled,
-            receiver: Receiver::new(ssrc),
+            receiver,
             publisher: None,
             unpublished: Vec::new(),
-            connected: false,
+            connected,
             media_seen: false,
             events: new.events,
         }
@@ -143,9 +153,11 @@ impl Peer {
         for candidate in &description.candidates {
             self.add_candidate(now, candidate.addr);
         }
-        if !offered {
-            self.receiver.set_map(StreamMap::of(description));
-        }
+        self.receiver.set_map(if offered {
+            StreamMap::of_answer(description)
+        } else {
+            StreamMap::of(description)
+        });
     }
 
     pub(super) fn add_candidate(&mut self, now: Timestamp, addr: SocketAddr) {
@@ -164,18 +176,16 @@ impl Peer {
     fn begin_publishing(&mut self, now: Timestamp) {
         if self.connected && !self.unpublished.is_empty() {
             let tracks = std::mem::take(&mut self.unpublished);
-            self.publisher = Some(Publisher::new(now, tracks));
+            let publisher = Publisher::new(now, tracks);
+            self.publisher_due = publisher.next_timeout();
+            self.publisher = Some(publisher);
         }
     }
 
     pub(super) fn next_timeout(&self) -> Timestamp {
-        let publisher = self
-            .publisher
-            .as_ref()
-            .map_or(Timestamp::NEVER, Publisher::next_timeout);
         self.transport_due
             .min(self.receiver.next_timeout())
-            .min(publisher)
+            .min(self.publisher_due)
             .min(held(self.inbound.as_ref()))
             .min(held(self.way.outbound.as_ref()))
     }
@@ -222,11 +232,12 @@ impl Peer {
                 self.receiver.handle_timeout(now, around.meter, &mut send);
             }
             if let Some(publisher) = &mut self.publisher
-                && now >= publisher.next_timeout()
+                && now >= self.publisher_due
             {
                 let mut send = |packet: &[u8]| out.send(remote, packet);
                 let (epoch, meter) = (around.epoch, &mut *around.meter);
                 publisher.handle_timeout(now, epoch, &mut srtp.tx, meter, &mut send);
+                self.publisher_due = publisher.next_timeout();
             }
         }
         let mut out = PeerOutlet {
@@ -344,6 +355,7 @@ impl Peer {
             if let Some(publisher) = &mut self.publisher {
                 let (epoch, meter) = (around.epoch, &mut *around.meter);
                 publisher.receive_rtcp(now, epoch, &packet, &srtp.tx, meter, &mut send);
+                self.publisher_due = publisher.next_timeout();
             }
         }
         stuck.count(around.meter);

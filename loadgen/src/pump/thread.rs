@@ -10,25 +10,28 @@ use millrace_shared::dtls::{Identity, PollBuffer};
 use millrace_shared::time::{Epoch, Timestamp};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::locals::{Locals, Source, local_key};
+use super::locals::{Locals, Source, local_number};
 use super::peer::{Peer, Surroundings};
+use super::wait::wait;
 use super::{Command, PeerId, PumpConfig, Sample};
 use crate::measure::Meter;
 
 /// Longest wait: a thread without clients looks around now and then.
-const PARK_MAX: Duration = Duration::from_secs(1);
+pub(super) const PARK_MAX: Duration = Duration::from_secs(1);
 /// Datagrams taken between two looks at the timers.
-const DRAIN_MAX: usize = 512;
+pub(super) const DRAIN_MAX: usize = 512;
 
 pub(super) struct MediaThread {
     index: usize,
     epoch: Epoch,
+    receive_interval: Duration,
     identity: Identity,
     source: Source,
     locals: Arc<Mutex<Locals>>,
     peers: Vec<Option<Peer>>,
     free: Vec<usize>,
-    by_local: HashMap<u32, usize>,
+    /// By the number of the local address: one more than the peer's index, or 0.
+    by_local: Vec<u32>,
     by_id: HashMap<PeerId, usize>,
     /// Those that do not stand in their peer's `armed` any more are stale.
     timers: BinaryHeap<Reverse<(Timestamp, usize)>>,
@@ -46,12 +49,13 @@ impl MediaThread {
         Self {
             index: config.index,
             epoch: config.epoch,
+            receive_interval: config.receive_interval,
             identity: config.identity.clone(),
             source: config.source.clone(),
             locals,
             peers: Vec::new(),
             free: Vec::new(),
-            by_local: HashMap::new(),
+            by_local: Vec::new(),
             by_id: HashMap::new(),
             timers: BinaryHeap::new(),
             meter: Meter::default(),
@@ -63,7 +67,7 @@ impl MediaThread {
     /// Until the command to stop.
     pub(super) fn run(mut self, mut io: Box<dyn NetIo>, commands: &Receiver<Command>) {
         loop {
-            self.receive(io.as_mut());
+            let found = self.receive(io.as_mut());
             for command in commands.try_iter() {
                 match command {
                     Command::Stop => {
@@ -80,7 +84,8 @@ impl MediaThread {
             self.fire_timers(io.as_mut());
             io.submit();
             let next = self.timers.peek().map_or(Timestamp::NEVER, |it| it.0.0);
-            io.park(Some(next.since(self.now()).min(PARK_MAX)));
+            let left = next.since(self.now()).min(PARK_MAX);
+            wait(io.as_mut(), left, found, self.receive_interval);
         }
     }
 
@@ -88,23 +93,29 @@ impl MediaThread {
         self.epoch.timestamp(Instant::now())
     }
 
-    fn receive(&mut self, io: &mut dyn NetIo) {
+    /// Whether there was anything.
+    fn receive(&mut self, io: &mut dyn NetIo) -> bool {
         let (rx, tx) = io.split();
         let epoch = self.epoch;
-        for _ in 0..DRAIN_MAX {
+        let woken = epoch.timestamp(Instant::now());
+        for taken in 0..DRAIN_MAX {
             let Some(datagram) = rx.receive() else {
-                return;
+                return taken > 0;
             };
-            let key = local_key(&self.source, datagram.local);
-            let found = self.by_local.get(&key).copied();
-            let Some((index, peer)) = found.and_then(|at| Some((at, self.peers[at].as_mut()?)))
-            else {
+            let number = local_number(&self.source, datagram.local);
+            let index = self.by_local.get(number).map_or(0, |it| *it as usize);
+            let peer = index.checked_sub(1).and_then(|at| self.peers[at].as_mut());
+            let Some(peer) = peer else {
                 self.meter.counters.strayed += 1;
                 continue;
             };
             let mut around = Surroundings {
-                // Read for each packet: the time in our own queue is not the server's.
-                now: epoch.timestamp(Instant::now()),
+                // What came after we woke did not wait; neither did what the kernel does not time.
+                now: if datagram.waited.is_zero() {
+                    epoch.timestamp(Instant::now())
+                } else {
+                    woken - datagram.waited
+                },
                 epoch: &epoch,
                 meter: &mut self.meter,
                 buffer: &mut self.buffer,
@@ -112,8 +123,9 @@ impl MediaThread {
             };
             // What was dropped is counted where it matters to the result.
             let _ = peer.receive(datagram.remote, datagram.payload, &mut around);
-            arm(&mut self.timers, index, peer);
+            arm(&mut self.timers, index - 1, peer);
         }
+        true
     }
 
     fn fire_timers(&mut self, io: &mut dyn NetIo) {
@@ -205,7 +217,11 @@ impl MediaThread {
         }
         self.peers[index] = Some(peer);
         self.by_id.insert(id, index);
-        self.by_local.insert(local_key(&self.source, local), index);
+        let number = local_number(&self.source, local);
+        if self.by_local.len() <= number {
+            self.by_local.resize(number + 1, 0);
+        }
+        self.by_local[number] = u32::try_from(index + 1).unwrap_or(0);
     }
 
     fn remove(&mut self, index: Option<usize>) {
@@ -213,7 +229,12 @@ impl MediaThread {
             return;
         };
         self.by_id.remove(&peer.id);
-        self.by_local.remove(&local_key(&self.source, peer.local()));
+        if let Some(slot) = self
+            .by_local
+            .get_mut(local_number(&self.source, peer.local()))
+        {
+            *slot = 0;
+        }
         if let Ok(mut locals) = self.locals.lock() {
             locals.give_back(peer.local());
         }
@@ -236,6 +257,7 @@ impl MediaThread {
             meter: self.meter.take(),
             net: io.counters(),
             peers: self.by_id.len(),
+            cpu: millrace_netio::thread_cpu_time(),
             at: self.now(),
         };
         // Nobody listens any more when the run is over.

@@ -48,10 +48,13 @@ impl Step {
         ratio(self.usage.as_ref()?.cpu_s(), self.measured_s)
     }
 
-    /// CPU share of each shard's thread, in the order of the shards. Empty if unknown.
+    /// CPU share of each shard's thread, in the order of the shards. Empty if unknown. Of a process
+    /// that is not watched the shards' own account is taken.
     pub fn shard_cpu(&self) -> Vec<f64> {
         let Some(usage) = &self.usage else {
-            return Vec::new();
+            let told = self.shards.iter().map(|shard| shard.cpu_s);
+            let shares = told.map(|cpu_s| ratio(cpu_s?, self.measured_s));
+            return shares.collect::<Option<_>>().unwrap_or_default();
         };
         let mut shards: Vec<(u32, f64)> = Vec::new();
         for thread in &usage.threads {
@@ -106,6 +109,36 @@ impl Step {
             .map(|shard| shard.syscalls)
             .sum::<Option<_>>()?;
         ratio(syscalls as f64, packets as f64)
+    }
+
+    /// Bound on the server's own forwarding latency that `share` of all packets kept, in microseconds,
+    /// and the next lower bound, which it did not: all that buckets tell.
+    pub fn forwarding_us(&self, share: f64) -> Option<(f64, f64)> {
+        let longest = self.shards.iter().max_by_key(|it| it.forwarding.len())?;
+        let total = |index: usize| -> u64 {
+            let counts = self.shards.iter().filter_map(|it| it.forwarding.get(index));
+            counts.map(|bucket| bucket.count).sum()
+        };
+        let all = total(longest.forwarding.len().checked_sub(1)?);
+        let mut low = 0.0;
+        for (index, bucket) in longest.forwarding.iter().enumerate() {
+            let high = bucket.bound_us?;
+            if all > 0 && total(index) as f64 >= share * all as f64 {
+                return Some((low, high));
+            }
+            low = high;
+        }
+        None
+    }
+
+    /// Wake-ups of all shards per second; passes of their loops where they do not tell.
+    pub fn wakes_per_s(&self) -> Option<f64> {
+        let wakes = self
+            .shards
+            .iter()
+            .map(|shard| shard.wakes.unwrap_or(shard.ticks));
+        let wakes: u64 = wakes.sum();
+        ratio(wakes as f64, self.measured_s).filter(|_| wakes > 0)
     }
 
     /// What each subscriber added to the server's resident memory.
@@ -167,7 +200,7 @@ fn ratio(value: f64, by: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{ShardCounters, ThreadCpu};
+    use super::super::model::{Bucket, ShardCounters, ThreadCpu};
     use super::*;
 
     fn step() -> Step {
@@ -222,6 +255,25 @@ mod tests {
         assert_eq!(step.syscalls_per_packet(), None);
         assert_eq!(step.joins_per_s(), None);
         assert_eq!((step.delivered_pps(), step.loss_ratio()), (0.0, 0.0));
+    }
+
+    #[test]
+    fn forwarding_latency_lies_between_bounds() {
+        let bucket = |bound_us, count| Bucket { bound_us, count };
+        let mut step = step();
+        step.shards = vec![ShardCounters {
+            forwarding: vec![
+                bucket(Some(50.0), 10),
+                bucket(Some(100.0), 95),
+                bucket(None, 100),
+            ],
+            ..ShardCounters::default()
+        }];
+        assert_eq!(step.forwarding_us(0.5), Some((50.0, 100.0)));
+        assert_eq!(step.forwarding_us(0.05), Some((0.0, 50.0)));
+        assert_eq!(step.forwarding_us(0.99), None);
+        step.shards.clear();
+        assert_eq!(step.forwarding_us(0.5), None);
     }
 
     #[test]

@@ -241,6 +241,9 @@ fn use_cpu(step: &mut Step, load: f64, pps: f64) {
             syscalls: Some((forwarded / train / (1.0 + 18.0 * load)) as u64),
             ticks: (measured_s * (300.0 + 3_900.0 * (load * 6.0).tanh() - 2_600.0 * load.min(1.0)))
                 as u64,
+            wakes: Some((measured_s * 280.0 * (1.0 + load)) as u64),
+            cpu_s: Some(share * measured_s),
+            forwarding: Vec::new(),
             lane_packets: Some(if shard == 0 {
                 0
             } else {

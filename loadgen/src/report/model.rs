@@ -40,6 +40,9 @@ pub struct Results {
     pub steps: Vec<Step>,
     /// The run was ended early by the user; what was measured until then counts.
     pub interrupted: bool,
+    /// What the generator's receiving costs, if that was measured in this run.
+    #[serde(default)]
+    pub own_cost: Option<OwnCost>,
     /// Sentences for the reader: what was limited, skipped, or is odd about this run.
     #[serde(default)]
     pub notes: Vec<String>,
@@ -288,12 +291,30 @@ pub struct ShardCounters {
     /// System calls of the loop, all kinds.
     pub syscalls: Option<u64>,
     pub ticks: u64,
+    /// Times its thread waited and was woken.
+    #[serde(default)]
+    pub wakes: Option<u64>,
+    /// CPU of its thread by its own account.
+    #[serde(default)]
+    pub cpu_s: Option<f64>,
+    /// Forwarding latency by its own account: from a packet's arrival until its last copy was handed
+    /// to the kernel.
+    #[serde(default)]
+    pub forwarding: Vec<Bucket>,
     /// Packets that came over a lane from another shard.
     pub lane_packets: Option<u64>,
     /// Packets dropped because a lane was full.
     pub lane_drops: Option<u64>,
     /// Packets dropped because a send queue or the send arena was full.
     pub send_drops: Option<u64>,
+}
+
+/// How many were no longer than a bound.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Bucket {
+    /// None for all.
+    pub bound_us: Option<f64>,
+    pub count: u64,
 }
 
 /// What the generator itself used, and whether it kept up.
@@ -306,6 +327,32 @@ pub struct GeneratorUsage {
     pub socket_drops: u64,
     /// Why this step says nothing about the server, if it does not.
     pub limited_by: Option<String>,
+}
+
+/// Processor time of receiving, per packet: of doing nothing with it, and of a media thread that
+/// counts and times. Fed in turns with the same packets.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct OwnCost {
+    pub packets_per_s: f64,
+    pub packet_bytes: f64,
+    pub subscribers: u32,
+    /// Subscribers of which each packet is decrypted, checked and timed.
+    pub sampled: u32,
+    /// Microseconds a packet, one value for each round, ascending.
+    pub drain_us: Vec<f64>,
+    pub whole_us: Vec<f64>,
+}
+
+impl OwnCost {
+    /// Median of what a packet costs beyond being received, in microseconds.
+    pub fn over_drain_us(&self) -> Option<f64> {
+        Some(median(&self.whole_us)? - median(&self.drain_us)?)
+    }
+}
+
+/// Of ascending values.
+pub fn median(ascending: &[f64]) -> Option<f64> {
+    ascending.get(ascending.len() / 2).copied()
 }
 
 /// One interval of the time series.

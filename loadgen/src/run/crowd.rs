@@ -41,6 +41,12 @@ impl Default for Sampling {
 }
 
 impl Sampling {
+    /// How many of the first `subscribers` are sampled.
+    pub fn count(self, subscribers: u32) -> u32 {
+        let all = subscribers.min(self.all_up_to);
+        all + (all..subscribers).filter(|it| self.includes(*it)).count() as u32
+    }
+
     fn includes(self, index: u32) -> bool {
         index < self.all_up_to || index.is_multiple_of(self.then_one_in.max(1))
     }

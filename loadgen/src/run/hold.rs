@@ -14,8 +14,6 @@ use crate::report::model::{
 };
 use crate::watch::{Process, Reading};
 
-/// After the last join, before measuring: key frames, and layers that a server raises by and by.
-const SETTLE: Duration = Duration::from_secs(2);
 /// Beyond the time that joins are spread over, for those still on their way.
 const JOIN_GRACE: Duration = Duration::from_secs(16);
 /// A media thread answers within a few milliseconds, or has ended.
@@ -75,6 +73,8 @@ impl Run {
     ) -> Result<&Step, RunError> {
         let joining = Instant::now();
         self.join(hold, show).await?;
+        // Without metrics there are no shards to tell of.
+        let metrics_before = self.metrics.read().await.unwrap_or_default();
         let before = self.snapshot().await?;
         let mut whole = Meter::default();
         let mut series = Vec::new();
@@ -95,6 +95,7 @@ impl Run {
             last.clone_from(&now.server);
             server = now.server;
         }
+        let metrics = self.metrics.read().await.unwrap_or_default();
         let log = self.crowd.take_log();
         let step = Step {
             phase: hold.phase,
@@ -105,6 +106,7 @@ impl Run {
             usage: server
                 .zip(before.server)
                 .map(|(now, then)| now.since(&then)),
+            shards: metrics.since(&metrics_before),
             generator: generator_usage(&own, &before.own, end - before.at, &whole),
             joins: Joins {
                 attempted: log.attempted,
@@ -146,7 +148,7 @@ impl Run {
             }
         }
         if !self.is_interrupted() {
-            sleep(SETTLE).await;
+            sleep(self.config.settle).await;
         }
         Ok(())
     }

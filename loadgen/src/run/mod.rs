@@ -15,16 +15,21 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
 use crate::client::Server;
+use crate::dial::DialError;
 use crate::machine;
 use crate::pump::{Pump, PumpConfig, PumpError, Sample, Source, epoch};
 use crate::report::model::{self, Results, Slo, Step};
 use crate::report::verdict::Bottleneck;
 use crate::scenario::Scenario;
+use crate::shard_metrics::MetricsPage;
 use crate::watch::Process;
 
 use crowd::Crowd;
 pub use crowd::Sampling;
 pub use hold::{Hold, Live, Second};
+
+/// After the last join, before measuring: key frames, and layers that a server raises by and by.
+pub const SETTLE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -35,6 +40,8 @@ pub enum RunError {
     Identity(#[from] IdentityError),
     #[error("process {pid} cannot be watched: {source}")]
     Watch { pid: u32, source: std::io::Error },
+    #[error(transparent)]
+    Url(#[from] DialError),
     #[error("nobody could join: {0}")]
     NobodyJoined(String),
 }
@@ -84,10 +91,16 @@ pub struct RunConfig {
     /// Media threads, each with the CPU it is pinned to.
     pub threads: Vec<Option<usize>>,
     pub source: SourceChoice,
+    /// How long packets may lie before they are looked at.
+    pub receive_interval: Duration,
     pub joins_per_s: f64,
+    /// Between the last join and measuring; mostly [`SETTLE`].
+    pub settle: Duration,
     pub sampling: Sampling,
     /// The server's process, to be watched.
     pub pid: Option<u32>,
+    /// Page with the server's metrics; otherwise `/metrics` of its URL.
+    pub metrics: Option<String>,
     pub slo: Slo,
     /// As it was typed, without secrets.
     pub command_line: Vec<String>,
@@ -100,6 +113,7 @@ pub struct Run {
     pumps: Vec<Pump>,
     samples: UnboundedReceiver<Sample>,
     crowd: Crowd,
+    metrics: MetricsPage,
     /// Of all timestamps.
     epoch: Epoch,
     began: Instant,
@@ -119,12 +133,15 @@ impl Run {
                 index,
                 cpu: *cpu,
                 source: config.source.of_thread(index, config.threads.len()),
+                receive_interval: config.receive_interval,
                 epoch,
                 identity: identity.clone(),
             };
             pumps.push(Pump::start(pump, samples_tx.clone())?);
         }
         let server = server_facts(&config)?;
+        let (url, page) = (&config.server.url, config.metrics.as_deref());
+        let metrics = MetricsPage::new(url, page, &config.server.tls)?;
         let crowd = Crowd::new(
             config.server.clone(),
             pumps.iter().map(Pump::handle).collect(),
@@ -153,6 +170,7 @@ impl Run {
             pumps,
             samples,
             crowd,
+            metrics,
             epoch,
             began: Instant::now(),
             results,
@@ -189,6 +207,14 @@ impl Run {
         if let Some(info) = self.crowd.server_info() {
             self.results.server.version.clone_from(&info.version);
             self.results.server.node_id = Some(info.node_id.clone());
+        }
+        if let Ok(told) = self.metrics.read().await {
+            // A server that is compatible with another names that one's version to clients.
+            if let Some(version) = told.version() {
+                self.results.server.version = version.to_owned();
+                self.results.server.name = "Millrace".to_owned();
+            }
+            self.results.server.backend = told.backend().map(str::to_owned);
         }
         for error in self.crowd.errors() {
             self.results.notes.push(error);

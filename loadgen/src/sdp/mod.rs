@@ -7,4 +7,4 @@ mod write;
 mod tests;
 
 pub use parse::{Candidate, CodecLine, Description, Direction, SdpError, Section, SectionKind};
-pub use write::{Local, Offered, answer, offer};
+pub use write::{Codec, Line, Local, Offered, answer, offer};

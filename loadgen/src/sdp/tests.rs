@@ -79,13 +79,12 @@ fn an_offer_names_simulcast_encodings_or_ssrcs() {
     let video = Offered {
         kind: SectionKind::Video,
         track: "cam".to_owned(),
-        codec: (96, "VP8/90000", ""),
-        rtx_pt: Some(97),
+        codec: (96, "VP8/90000", "", Some(97)),
         ssrcs: (10, Some(11)),
         rids: Vec::new(),
         exts: vec![(4, ExtKind::Mid)],
     };
-    let sdp = offer(&local(), std::slice::from_ref(&video));
+    let sdp = offer(&local(), &[Line::Send(video.clone()), Line::Data]);
     let parsed = Description::parse(&sdp).unwrap();
     assert_eq!(parsed.sections[0].repairs, [(10, 11)]);
     assert_eq!(parsed.sections[0].track.as_deref(), Some("cam"));
@@ -95,9 +94,31 @@ fn an_offer_names_simulcast_encodings_or_ssrcs() {
         rids: vec!["q", "h", "f"],
         ..video
     };
-    let sdp = offer(&local(), &[simulcast]);
+    let sdp = offer(&local(), &[Line::Send(simulcast)]);
     assert!(sdp.contains("a=simulcast:send q;h;f\r\n"));
     assert!(!sdp.contains("a=ssrc:"));
+}
+
+#[test]
+fn an_offer_may_ask_to_receive() {
+    let receive = Line::Receive {
+        kind: SectionKind::Video,
+        codecs: vec![
+            (96, "VP8/90000", "", Some(97)),
+            (102, "H264/90000", "x=1", None),
+        ],
+        exts: vec![(3, ExtKind::TransportCc)],
+    };
+    let sdp = offer(&local(), &[Line::Data, receive]);
+    let parsed = Description::parse(&sdp).unwrap();
+    let section = &parsed.sections[1];
+    assert_eq!(
+        (section.mid.as_str(), section.direction),
+        ("1", Direction::RecvOnly)
+    );
+    let pts: Vec<_> = section.codecs.iter().map(|it| it.pt).collect();
+    assert_eq!(pts, [96, 97, 102]);
+    assert_eq!(section.codecs[1].repaired_pt(), Some(96));
 }
 
 #[test]

@@ -23,10 +23,8 @@ pub struct Offered {
     pub kind: SectionKind,
     /// As in the AddTrackRequest.
     pub track: String,
-    /// Name and parameters of the one codec offered, as in rtpmap, and its fmtp.
-    pub codec: (u8, &'static str, &'static str),
-    /// Payload type of its retransmissions.
-    pub rtx_pt: Option<u8>,
+    /// The one codec offered.
+    pub codec: Codec,
     /// Media SSRC, and the one of its retransmissions. Not written for simulcast, which has rids.
     pub ssrcs: (u32, Option<u32>),
     /// Simulcast encodings.
@@ -34,6 +32,22 @@ pub struct Offered {
     /// Header extensions offered.
     pub exts: Vec<(u8, ExtKind)>,
 }
+
+/// A section of an offer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Line {
+    Send(Offered),
+    /// For something that the server may send.
+    Receive {
+        kind: SectionKind,
+        codecs: Vec<Codec>,
+        exts: Vec<(u8, ExtKind)>,
+    },
+    Data,
+}
+
+/// Payload type, name and parameters as in rtpmap, fmtp, and the payload type of retransmissions.
+pub type Codec = (u8, &'static str, &'static str, Option<u8>);
 
 /// RFC 8445 §5.1.2.1: of the only host candidate.
 const HOST_PRIORITY: u32 = (126 << 24) | (65_535 << 8) | 255;
@@ -43,20 +57,29 @@ const CODECS_ACCEPTED: [&str; 5] = ["opus", "vp8", "h264", "vp9", "rtx"];
 /// Feedback we give; the rest is not accepted.
 const FEEDBACK_ACCEPTED: [&str; 4] = ["transport-cc", "nack", "nack pli", "goog-remb"];
 
-/// An offer of these tracks, in order, and of data channels behind them. The m-line's index is its
-/// mid.
-pub fn offer(local: &Local, tracks: &[Offered]) -> String {
-    let mut sdp = head(local, (0..=tracks.len()).map(|mid| mid.to_string()));
-    for (mid, track) in tracks.iter().enumerate() {
-        offered_section(&mut sdp, local, mid, track);
+/// An offer of these sections, in order. The m-line's index is its mid.
+pub fn offer(local: &Local, lines: &[Line]) -> String {
+    let mut sdp = head(local, (0..lines.len()).map(|mid| mid.to_string()));
+    for (mid, offered) in lines.iter().enumerate() {
+        let mid = mid.to_string();
+        match offered {
+            Line::Send(track) => offered_section(&mut sdp, local, &mid, track),
+            Line::Receive { kind, codecs, exts } => {
+                media_head(&mut sdp, local, &mid, *kind, codecs);
+                media_body(&mut sdp, *kind, codecs, exts, "recvonly");
+            }
+            Line::Data => data_section(&mut sdp, local, &mid),
+        }
     }
-    let mid = tracks.len().to_string();
-    line(&mut sdp, "m=application 9 UDP/DTLS/SCTP webrtc-datachannel");
-    line(&mut sdp, "c=IN IP4 0.0.0.0");
-    transport_lines(&mut sdp, local, &mid, "actpass");
-    line(&mut sdp, "a=sctp-port:5000");
-    line(&mut sdp, "a=max-message-size:262144");
     sdp
+}
+
+fn data_section(sdp: &mut String, local: &Local, mid: &str) {
+    line(sdp, "m=application 9 UDP/DTLS/SCTP webrtc-datachannel");
+    line(sdp, "c=IN IP4 0.0.0.0");
+    transport_lines(sdp, local, mid, "actpass");
+    line(sdp, "a=sctp-port:5000");
+    line(sdp, "a=max-message-size:262144");
 }
 
 /// Accepts everything of an offer that we can receive.
@@ -107,36 +130,54 @@ fn transport_lines(sdp: &mut String, local: &Local, mid: &str, setup: &str) {
     }
 }
 
-fn offered_section(sdp: &mut String, local: &Local, mid: usize, track: &Offered) {
-    let (pt, codec, fmtp) = track.codec;
-    let rtx = track.rtx_pt.map_or(String::new(), |pt| format!(" {pt}"));
-    let kind = track.kind.name();
-    line(sdp, &format!("m={kind} 9 UDP/TLS/RTP/SAVPF {pt}{rtx}"));
+fn media_head(sdp: &mut String, local: &Local, mid: &str, kind: SectionKind, codecs: &[Codec]) {
+    let pts = codecs
+        .iter()
+        .flat_map(|(pt, .., rtx_pt)| [Some(*pt), *rtx_pt]);
+    let pts: Vec<_> = pts.flatten().map(|pt| pt.to_string()).collect();
+    let (kind, pts) = (kind.name(), pts.join(" "));
+    line(sdp, &format!("m={kind} 9 UDP/TLS/RTP/SAVPF {pts}"));
     line(sdp, "c=IN IP4 0.0.0.0");
     line(sdp, "a=rtcp:9 IN IP4 0.0.0.0");
-    transport_lines(sdp, local, &mid.to_string(), "actpass");
-    for (id, kind) in &track.exts {
+    transport_lines(sdp, local, mid, "actpass");
+}
+
+fn media_body(
+    sdp: &mut String,
+    kind: SectionKind,
+    codecs: &[Codec],
+    exts: &[(u8, ExtKind)],
+    direction: &str,
+) {
+    for (id, kind) in exts {
         line(sdp, &format!("a=extmap:{id} {}", kind.uri()));
     }
-    line(sdp, "a=sendonly");
-    line(sdp, &format!("a=msid:loadgen {}", track.track));
-    for fixed in ["a=rtcp-mux", "a=rtcp-rsize"] {
-        line(sdp, fixed);
+    for attribute in [direction, "rtcp-mux", "rtcp-rsize"] {
+        line(sdp, &format!("a={attribute}"));
     }
-    line(sdp, &format!("a=rtpmap:{pt} {codec}"));
-    line(sdp, &format!("a=rtcp-fb:{pt} transport-cc"));
-    if track.kind == SectionKind::Video {
-        for feedback in ["goog-remb", "ccm fir", "nack", "nack pli"] {
-            line(sdp, &format!("a=rtcp-fb:{pt} {feedback}"));
+    for (pt, name, fmtp, rtx_pt) in codecs {
+        line(sdp, &format!("a=rtpmap:{pt} {name}"));
+        line(sdp, &format!("a=rtcp-fb:{pt} transport-cc"));
+        if kind == SectionKind::Video {
+            for feedback in ["goog-remb", "ccm fir", "nack", "nack pli"] {
+                line(sdp, &format!("a=rtcp-fb:{pt} {feedback}"));
+            }
+        }
+        if !fmtp.is_empty() {
+            line(sdp, &format!("a=fmtp:{pt} {fmtp}"));
+        }
+        if let Some(rtx_pt) = rtx_pt {
+            line(sdp, &format!("a=rtpmap:{rtx_pt} rtx/90000"));
+            line(sdp, &format!("a=fmtp:{rtx_pt} apt={pt}"));
         }
     }
-    if !fmtp.is_empty() {
-        line(sdp, &format!("a=fmtp:{pt} {fmtp}"));
-    }
-    if let Some(rtx_pt) = track.rtx_pt {
-        line(sdp, &format!("a=rtpmap:{rtx_pt} rtx/90000"));
-        line(sdp, &format!("a=fmtp:{rtx_pt} apt={pt}"));
-    }
+}
+
+fn offered_section(sdp: &mut String, local: &Local, mid: &str, track: &Offered) {
+    let codecs = [track.codec];
+    media_head(sdp, local, mid, track.kind, &codecs);
+    media_body(sdp, track.kind, &codecs, &track.exts, "sendonly");
+    line(sdp, &format!("a=msid:loadgen {}", track.track));
     if track.rids.is_empty() {
         ssrc_lines(sdp, track);
         return;

@@ -13,7 +13,7 @@ use millrace_shared::wire::rtcp::{RtcpPacket, RtcpWriter};
 use millrace_shared::wire::rtp::{RtpHeaderView, RtpView, parse_header};
 use millrace_shared::wire::rtp_ext;
 
-pub use map::{RxCodec, StreamMap};
+pub use map::{RxCodec, SYNTHETIC_PT, SYNTHETIC_TRANSPORT_CC, StreamMap};
 use stream::{Needs, RxStream};
 
 use super::twcc::ArrivalLog;
@@ -29,6 +29,9 @@ const REMB_BPS: u64 = 100_000_000;
 const STREAMS_MAX: usize = 1024;
 /// Blocks of one report (RFC 3550 §6.4.1).
 const BLOCKS_MAX: usize = 31;
+/// Feedback and reports wait for a full millisecond, so that those of many clients go together.
+/// Browsers are less exact: libwebrtc lets such timers be late by up to 17 ms.
+const GRID_NS: u64 = 1_000_000;
 pub(super) const RTCP_LEN_MAX: usize = 1200;
 
 /// Where plain RTCP compounds go, to be protected and sent.
@@ -40,6 +43,8 @@ pub struct Receiver {
     map: StreamMap,
     streams: Vec<RxStream>,
     by_ssrc: HashMap<u32, usize>,
+    /// The stream that the last packet was of: the next one is mostly of it too, or of its neighbour.
+    recent: usize,
     arrivals: ArrivalLog,
     feedback_at: Timestamp,
     report_at: Timestamp,
@@ -55,6 +60,7 @@ impl Receiver {
             map: StreamMap::default(),
             streams: Vec::new(),
             by_ssrc: HashMap::new(),
+            recent: 0,
             arrivals: ArrivalLog::default(),
             feedback_at: Timestamp::NEVER,
             report_at: Timestamp::NEVER,
@@ -145,7 +151,7 @@ impl Receiver {
             self.send_feedback(out);
         }
         if now >= self.report_at {
-            self.report_at = now + REPORT_INTERVAL;
+            self.report_at = on_grid(now + REPORT_INTERVAL);
             self.send_reports(now, out);
         }
         if now >= self.needs_at {
@@ -167,14 +173,17 @@ impl Receiver {
         };
         if let Some(seq) = header.ext(id).and_then(rtp_ext::transport_cc) {
             self.arrivals.record(now, seq);
-            self.feedback_at = self.feedback_at.min(now + FEEDBACK_INTERVAL);
+            if self.feedback_at == Timestamp::NEVER {
+                self.feedback_at = on_grid(now + FEEDBACK_INTERVAL);
+            }
         }
     }
 
     /// The stream of this SSRC, or the one that it repairs, and which of the two.
     fn stream(&mut self, now: Timestamp, ssrc: u32, pt: u8) -> Option<(&mut RxStream, bool)> {
-        if let Some(index) = self.by_ssrc.get(&ssrc) {
-            return self.streams.get_mut(*index).map(|stream| (stream, false));
+        if let Some(index) = self.known(ssrc) {
+            self.recent = index;
+            return self.streams.get_mut(index).map(|stream| (stream, false));
         }
         if let Some(media) = self.map.repaired_by(ssrc) {
             let index = self.by_ssrc.get(&media)?;
@@ -185,11 +194,20 @@ impl Receiver {
             return None;
         }
         if self.report_at == Timestamp::NEVER {
-            self.report_at = now + REPORT_INTERVAL;
+            self.report_at = on_grid(now + REPORT_INTERVAL);
         }
         self.by_ssrc.insert(ssrc, self.streams.len());
         self.streams.push(RxStream::new(Ssrc(ssrc), codec));
         self.streams.last_mut().map(|stream| (stream, false))
+    }
+
+    fn known(&self, ssrc: u32) -> Option<usize> {
+        let is = |index: &usize| {
+            let stream = self.streams.get(*index);
+            stream.is_some_and(|stream| stream.ssrc() == ssrc)
+        };
+        let near = [self.recent, self.recent + 1, 0].into_iter().find(is);
+        near.or_else(|| self.by_ssrc.get(&ssrc).copied())
     }
 
     fn send_feedback(&mut self, out: RtcpOutlet<'_>) {
@@ -224,6 +242,10 @@ impl Receiver {
             }
         }
     }
+}
+
+fn on_grid(at: Timestamp) -> Timestamp {
+    Timestamp::from_nanos(at.as_nanos().next_multiple_of(GRID_NS))
 }
 
 #[cfg(test)]

@@ -2,13 +2,20 @@
 //! media, and the generator must find just that.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::support::{Node, hold};
+use millrace_loadgen::capacity::{self, Observer, Search};
 use millrace_loadgen::impair::Impairment;
 use millrace_loadgen::relay::{Faults, Relay};
 use millrace_loadgen::report::model::Step;
+use millrace_loadgen::report::verdict::Breach;
+use millrace_loadgen::run::{Live, Run};
+use millrace_loadgen::scenario::from_toml;
+use tokio::sync::watch;
 
 /// A livestream of two viewers through a relay.
 async fn through(faults: Faults, name: &str) -> (Step, Relay) {
@@ -47,6 +54,118 @@ async fn a_slower_server_measures_slower() {
     assert!((19.0..27.0).contains(&difference), "{difference} ms more");
     assert!(ms(&slow, 1.0) >= 20.0, "nothing was faster than the delay");
     assert_eq!(slow.integrity.lost, 0);
+}
+
+/// Stops a process for a part of the time, until dropped: a server on a processor that others take.
+struct Stumble {
+    pid: u32,
+    ended: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Stumble {
+    const STOPPED: Duration = Duration::from_millis(40);
+    const RUNNING: Duration = Duration::from_millis(60);
+
+    fn begin(pid: u32) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&ended);
+        let thread = std::thread::spawn(move || {
+            while !until.load(Ordering::Relaxed) {
+                signal(pid, "-STOP");
+                std::thread::sleep(Self::STOPPED);
+                signal(pid, "-CONT");
+                std::thread::sleep(Self::RUNNING);
+            }
+        });
+        Self {
+            pid,
+            ended,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Stumble {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+        signal(self.pid, "-CONT");
+    }
+}
+
+fn signal(pid: u32, signal: &str) {
+    let sent = Command::new("kill")
+        .args([signal, &pid.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_server_that_stumbles_breaks_the_service_level() {
+    let node = Node::start("stumbles");
+    let stumble = Stumble::begin(node.pid());
+    let (step, results) = hold(node.config("livestream"), 2, 4).await;
+    drop(stumble);
+    // Two packets in five wait, up to 40 ms.
+    assert!(ms(&step, 90.0) > 15.0, "p90 {} ms", ms(&step, 90.0));
+    assert!(ms(&step, 10.0) < 15.0, "p10 {} ms", ms(&step, 10.0));
+    let breaches = results.slo.breaches(&step);
+    let by_latency = |it: &Breach| matches!(it, Breach::Latency { .. });
+    assert!(breaches.iter().any(by_latency), "{breaches:?}");
+}
+
+/// One speaker, and listeners.
+const SPEAKER: &str = "name = \"speaker\"\ndescription = \"One speaks.\"\nnoun = \"listeners\"\n\
+    size = 2\n[[group]]\nname = \"room\"\n\
+    [[group.role]]\nname = \"speaker\"\ncount = 1\ntracks = [\"voice\"]\nsubscribe = false\n\
+    [[group.role]]\nname = \"listener\"\ncount_per_unit = 1.0\n";
+
+/// The search through a relay, with a bound on latency that a busy machine keeps.
+async fn knee(faults: Faults, name: &str) -> capacity::Found {
+    let node = Node::start(name);
+    let relay = Relay::start(node.media, faults).await.unwrap();
+    let mut config = node.config("audio");
+    config.scenario = from_toml(SPEAKER).unwrap();
+    config.server.media_address = Some(relay.address);
+    config.settle = Duration::from_millis(300);
+    config.slo.latency_p99_ns_max = 60_000_000;
+    let (_interrupt, interrupted) = watch::channel(false);
+    let mut run = Run::start(config, interrupted).unwrap();
+    let search = Search {
+        start: 2,
+        limit: 12,
+        step: Duration::from_secs(1),
+        hold: Duration::from_secs(1),
+    };
+    let found = capacity::find(&mut run, search, &mut Silent).await.unwrap();
+    run.finish().await;
+    found
+}
+
+struct Silent;
+
+impl Observer for Silent {
+    fn begin(&mut self, _: String) {}
+    fn show(&mut self, _: &Live) {}
+    fn held(&mut self, _: u32, _: &Step) {}
+}
+
+#[tokio::test]
+async fn a_slower_server_has_a_lower_knee() {
+    let plain = knee(Faults::default(), "whole").await;
+    assert_eq!(plain.knee, Some(12), "{plain}");
+    // 50 packets a second to each: 200 fill it.
+    let faults = Faults {
+        service: Duration::from_millis(5),
+        ..Faults::default()
+    };
+    let slow = knee(faults, "busy").await;
+    assert!((2..=5).contains(&slow.knee.unwrap()), "{slow}");
+    let (_, breaches, _) = slow.breaking.as_ref().unwrap();
+    assert!(matches!(breaches[0], Breach::Latency { .. }), "{slow}");
 }
 
 #[tokio::test]

@@ -32,8 +32,36 @@ async fn a_livestream_reaches_its_viewers() {
     // 1.6 Mbit/s to each of five.
     let mbps = step.delivered.bytes as f64 * 8.0 / step.measured_s / 1e6;
     assert!((7.0..10.0).contains(&mbps), "{mbps} Mbit/s");
-    assert!(step.usage.unwrap().rss_bytes > 1 << 20);
+    assert!(step.usage.as_ref().unwrap().rss_bytes > 1 << 20);
     assert!(results.notes.is_empty(), "{:?}", results.notes);
+    // What it tells of itself, and not which LiveKit it is compatible with.
+    assert_eq!(results.server.name, "Millrace");
+    assert_eq!(results.server.version, env!("CARGO_PKG_VERSION"));
+    let shard = &step.shards[0];
+    let forwarded = shard.rtp_forwarded as f64 / step.delivered.packets as f64;
+    // It tells once a second.
+    assert!((0.5..1.5).contains(&forwarded), "{shard:?}");
+    assert!(shard.cpu_s.unwrap() > 0.0 && shard.wakes.unwrap() > 0);
+    assert!(step.mean_train().unwrap() >= 1.0);
+    assert!(step.forwarding_us(0.5).is_some(), "{:?}", shard.forwarding);
+}
+
+#[tokio::test]
+async fn one_connection_serves_both_directions() {
+    let node = Node::start("single");
+    let mut config = node.config("meeting");
+    config.server.single = true;
+    // Five cameras for each: more sections than the first offer has.
+    let (step, results) = hold(config, 6, 3).await;
+    assert_eq!(step.joins.failed, 0, "{:?}", results.notes);
+    assert_eq!(step.integrity.lost, 0);
+    assert_eq!(step.integrity.corrupted, 0);
+    assert_eq!(step.offered.tracks_subscribed, 60);
+    let (wanted, came) = (step.offered.bytes_out as f64, step.delivered.bytes as f64);
+    assert!(
+        (came / wanted - 1.0).abs() < 0.25,
+        "{came} of {wanted} bytes"
+    );
 }
 
 #[tokio::test]

@@ -8,8 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use millrace_loadgen::client::Server;
+use millrace_loadgen::dial::Tls;
+use millrace_loadgen::pump::RECEIVE_INTERVAL;
 use millrace_loadgen::report::model::{Phase, Results, Slo, Step};
-use millrace_loadgen::run::{Hold, Run, RunConfig, Sampling, SourceChoice};
+use millrace_loadgen::run::{Hold, Run, RunConfig, SETTLE, Sampling, SourceChoice};
 use millrace_loadgen::scenario::built_in;
 use millrace_loadgen::token::ApiKey;
 use tokio::sync::watch;
@@ -61,19 +63,29 @@ impl Node {
         node
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn config(&self, scenario: &str) -> RunConfig {
         RunConfig {
             server: Server {
                 url: self.url.clone(),
                 key: ApiKey::new("devkey", "secret"),
+                tls: Tls::NONE,
+                single: false,
                 media_address: None,
             },
             scenario: built_in(scenario).unwrap(),
             threads: vec![None],
             source: SourceChoice::Loopback,
+            receive_interval: RECEIVE_INTERVAL,
             joins_per_s: 50.0,
+            settle: SETTLE,
             sampling: Sampling::default(),
             pid: Some(self.child.id()),
+            metrics: None,
             slo: Slo::default(),
             command_line: Vec::new(),
         }

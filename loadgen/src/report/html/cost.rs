@@ -101,13 +101,10 @@ const COSTS: [Cost; 5] = [
     Cost {
         title: "Wake-ups per second",
         missing: "wake-ups per second",
-        remark: "Passes of the shards' loops.",
-        unit: "passes per second",
+        remark: "How often the shards' threads were woken, all together.",
+        unit: "wake-ups per second",
         label: format::short,
-        value: |step, _| {
-            let ticks: u64 = step.shards.iter().map(|shard| shard.ticks).sum();
-            (ticks > 0 && step.measured_s > 0.0).then(|| ticks as f64 / step.measured_s)
-        },
+        value: |step, _| step.wakes_per_s(),
     },
     Cost {
         title: "Memory per subscriber",

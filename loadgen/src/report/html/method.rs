@@ -4,7 +4,7 @@ use super::format;
 use super::markup::Markup;
 use super::table::Table;
 use super::view::View;
-use crate::report::model::{Nic, Phase, Step};
+use crate::report::model::{Nic, Phase, Results, Step, median};
 use crate::report::verdict::Bottleneck;
 
 pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
@@ -130,12 +130,27 @@ fn server(view: &View<'_>) -> Facts {
     facts
 }
 
+/// What receiving costs the generator beyond what receiving alone costs.
+fn own_cost(results: &Results) -> String {
+    let Some(cost) = &results.own_cost else {
+        return "not measured in this run".into();
+    };
+    let number = |value: Option<f64>| format::or_unknown(value, format::digits);
+    format!(
+        "{} µs a packet over receiving alone, which took {} µs, at {} packets a second",
+        number(cost.over_drain_us()),
+        number(median(&cost.drain_us)),
+        format::short(cost.packets_per_s)
+    )
+}
+
 fn run(view: &View<'_>) -> Facts {
     let results = view.results;
     let slo = &results.slo;
     vec![
         ("started", results.started_at.clone()),
         ("generator", results.generator.clone()),
+        ("its own cost", own_cost(results)),
         (
             "scenario",
             format!(

@@ -1,7 +1,8 @@
+use millrace_shared::ids::Ssrc;
 use millrace_shared::link::ExtKind;
 
 use crate::media::packetize::VideoCodec;
-use crate::sdp::{Description, SectionKind};
+use crate::sdp::{Description, Direction, Section, SectionKind};
 
 /// What a payload type means.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -28,10 +29,45 @@ pub struct StreamMap {
     pub remb: bool,
 }
 
+/// Payload type and transport-wide sequence number's identifier of [`StreamMap::of_streams`].
+pub const SYNTHETIC_PT: u8 = 96;
+pub const SYNTHETIC_TRANSPORT_CC: u8 = 2;
+
 impl StreamMap {
+    /// Of streams that no description names: of VP8, or of Opus.
+    pub fn of_streams(audio: bool, ssrcs: impl Iterator<Item = Ssrc>) -> Self {
+        Self {
+            codecs: vec![RxCodec {
+                pt: SYNTHETIC_PT,
+                audio,
+                video: (!audio).then_some(VideoCodec::Vp8),
+                clock_rate: if audio { 48_000 } else { 90_000 },
+                nack: !audio,
+                repairs: false,
+            }],
+            ssrcs: ssrcs.map(|ssrc| ssrc.0).collect(),
+            repairs: Vec::new(),
+            transport_cc: Some(SYNTHETIC_TRANSPORT_CC),
+            remb: false,
+        }
+    }
+
+    /// Of a description whose every section is the server's to send on.
     pub fn of(description: &Description) -> Self {
+        Self::of_sections(description.sections.iter())
+    }
+
+    /// Of an answer, in which the server sends on some of the sections.
+    pub fn of_answer(description: &Description) -> Self {
+        let sections = description.sections.iter();
+        let sends =
+            |it: &&Section| matches!(it.direction, Direction::SendOnly | Direction::SendRecv);
+        Self::of_sections(sections.filter(sends))
+    }
+
+    fn of_sections<'a>(sections: impl Iterator<Item = &'a Section>) -> Self {
         let mut map = Self::default();
-        let open = description.sections.iter().filter(|it| !it.rejected);
+        let open = sections.filter(|it| !it.rejected);
         for section in open.filter(|it| it.kind != SectionKind::Application) {
             map.ssrcs.extend(&section.ssrcs);
             map.repairs.extend(&section.repairs);

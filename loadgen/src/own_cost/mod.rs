@@ -1,0 +1,263 @@
+//! What the generator itself costs: a stream of packets is fed in turns to a thread that only
+//! receives and to a media thread with clients, and the difference is what is ours.
+
+mod source;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use millrace_shared::dtls::{Identity, IdentityError};
+use millrace_shared::link::IceCredentials;
+use millrace_shared::srtp::{MasterKey, Profile};
+use rand::RngCore as _;
+use thiserror::Error;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{sleep, timeout};
+
+use crate::pump::{
+    Command, Established, NewPeer, PeerId, Pump, PumpConfig, PumpError, Sample, Source, epoch,
+};
+use crate::report::model::{OwnCost, Results};
+use crate::run::Sampling;
+use crate::stream::receiver::StreamMap;
+use crate::transport::Keys;
+
+use source::{Fan, PacketSource};
+
+/// What is fed to the generator.
+#[derive(Copy, Clone, PartialEq, Debug)]
+pub struct Traffic {
+    pub subscribers: u32,
+    /// Subscribers of which every packet is decrypted, checked and timed.
+    pub sampled: u32,
+    /// Streams to each.
+    pub streams: u32,
+    pub audio: bool,
+    /// Of a whole packet, protected.
+    pub packet_len: usize,
+    /// To all subscribers together.
+    pub packets_per_s: f64,
+    /// Packets that come to a subscriber at once.
+    pub train: u32,
+}
+
+impl Traffic {
+    /// As in the busiest step of a run that was not the generator's own limit. `None` if nothing was
+    /// received.
+    pub fn of(results: &Results, sampling: Sampling) -> Option<Self> {
+        let steps = results.steps.iter().filter(|it| it.is_conclusive());
+        let step = steps.max_by_key(|step| step.delivered.packets)?;
+        let (packets, seconds) = (step.delivered.packets, step.measured_s);
+        let subscribers = step.offered.subscribers.clamp(1, SUBSCRIBERS_MAX);
+        let streams = step.offered.tracks_subscribed / step.offered.subscribers.max(1);
+        (packets > 0 && seconds > 0.0).then(|| Self {
+            subscribers,
+            sampled: sampling.count(subscribers),
+            streams: streams.clamp(1, 16),
+            audio: results.scenario.codecs == ["Opus"],
+            packet_len: usize::try_from(step.delivered.bytes / packets).unwrap_or(1200),
+            packets_per_s: packets as f64 / seconds,
+            train: 2,
+        })
+    }
+}
+
+/// Where and how long.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Bed {
+    /// Of the threads that receive, and of the one that sends.
+    pub cpu: Option<usize>,
+    pub source_cpu: Option<usize>,
+    pub receive_interval: Duration,
+    pub rounds: u32,
+    /// How long each of the two is fed in a round.
+    pub window: Duration,
+}
+
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OwnCostError {
+    #[error(transparent)]
+    Pump(#[from] PumpError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("the sending thread: {0}")]
+    Source(String),
+    #[error("{0} packets were lost on their way: give the sender more room, or send less")]
+    Lost(u64),
+    #[error("no packet arrived")]
+    Nothing,
+}
+
+/// A media thread answers within a few milliseconds.
+const SAMPLE_TIMEOUT: Duration = Duration::from_secs(2);
+/// After a change of whom to feed.
+const SETTLE: Duration = Duration::from_millis(200);
+/// More make no difference.
+const SUBSCRIBERS_MAX: u32 = 5000;
+/// Threads of runs in this process count from 0.
+const DRAIN_INDEX: usize = 126;
+const CLIENTS_INDEX: usize = 127;
+
+/// One of the two that are compared.
+struct Subject {
+    pump: Pump,
+    index: usize,
+    samples: UnboundedReceiver<Sample>,
+    microseconds: Vec<f64>,
+    packets: u64,
+    missing: u64,
+}
+
+/// Feeds both in turns and compares.
+pub async fn measure(traffic: Traffic, bed: Bed) -> Result<OwnCost, OwnCostError> {
+    let identity = Identity::generate()?;
+    let epoch = epoch();
+    let config = |index| PumpConfig {
+        index,
+        cpu: bed.cpu,
+        source: Source::loopback(index),
+        receive_interval: bed.receive_interval,
+        epoch,
+        identity: identity.clone(),
+    };
+    let mut subjects = Vec::new();
+    for index in [DRAIN_INDEX, CLIENTS_INDEX] {
+        let (tx, samples) = unbounded_channel();
+        let pump = if index == DRAIN_INDEX {
+            Pump::start_drain(config(index), tx)?
+        } else {
+            Pump::start(config(index), tx)?
+        };
+        subjects.push(Subject {
+            pump,
+            index,
+            samples,
+            microseconds: Vec::new(),
+            packets: 0,
+            missing: 0,
+        });
+    }
+    let keys: Vec<_> = (0..traffic.subscribers).map(|_| keys()).collect();
+    let fans = subjects.iter().map(|it| fan(&it.pump, &keys)).collect();
+    let source =
+        PacketSource::start(traffic, fans, bed.source_cpu, epoch).map_err(OwnCostError::Source)?;
+    admit(&subjects[1].pump, &traffic, &keys, source.address);
+    for _ in 0..bed.rounds {
+        for (index, subject) in subjects.iter_mut().enumerate() {
+            source.feed(index);
+            sleep(SETTLE).await;
+            subject.round(bed.window).await?;
+        }
+    }
+    source.stop();
+    let seconds = f64::from(bed.rounds) * bed.window.as_secs_f64();
+    let packets_per_s = subjects[1].packets as f64 / seconds;
+    if subjects[1].missing > 0 {
+        return Err(OwnCostError::Lost(subjects[1].missing));
+    }
+    let [mut drain, mut clients] = subjects
+        .into_iter()
+        .map(|subject| {
+            subject.pump.stop();
+            subject.microseconds
+        })
+        .collect::<Vec<_>>()
+        .try_into()
+        .map_err(|_| OwnCostError::Nothing)?;
+    drain.sort_by(f64::total_cmp);
+    clients.sort_by(f64::total_cmp);
+    Ok(OwnCost {
+        packets_per_s,
+        packet_bytes: traffic.packet_len as f64,
+        subscribers: traffic.subscribers,
+        sampled: traffic.sampled,
+        drain_us: drain,
+        whole_us: clients,
+    })
+}
+
+impl Subject {
+    async fn sample(&mut self) -> Result<Sample, OwnCostError> {
+        self.pump.handle().send(Command::Sample);
+        let sample = timeout(SAMPLE_TIMEOUT, self.samples.recv()).await;
+        Ok(sample.ok().flatten().ok_or(PumpError::Ended)?)
+    }
+
+    async fn round(&mut self, window: Duration) -> Result<(), OwnCostError> {
+        let before = self.sample().await?;
+        sleep(window).await;
+        let after = self.sample().await?;
+        let packets = after.net.receive.datagrams - before.net.receive.datagrams;
+        let cpu_s = after.cpu.saturating_sub(before.cpu).as_secs_f64();
+        if packets == 0 {
+            return Err(OwnCostError::Nothing);
+        }
+        self.missing += after.meter.counters.missing;
+        self.packets += packets;
+        self.microseconds.push(cpu_s * 1e6 / packets as f64);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subject")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+fn keys() -> MasterKey {
+    let profile = Profile::AeadAes256Gcm;
+    let (mut key, mut salt) = ([0; 32], [0; 12]);
+    rand::rng().fill_bytes(&mut key);
+    rand::rng().fill_bytes(&mut salt);
+    match MasterKey::new(profile, &key, &salt) {
+        Some(key) => key,
+        None => unreachable!("of the profile's lengths"),
+    }
+}
+
+/// Addresses of a thread's subscribers, with what is sent to them protected by their keys.
+fn fan(pump: &Pump, keys: &[MasterKey]) -> Fan {
+    let locals = keys
+        .iter()
+        .map_while(|key| Some((pump.handle().take_local()?, key)));
+    Fan::new(locals)
+}
+
+/// The subscribers, connected; in the order in which [`fan`] took the same addresses.
+fn admit(pump: &Pump, traffic: &Traffic, keys: &[MasterKey], remote: SocketAddr) {
+    // Nobody is told.
+    let (events, _) = unbounded_channel();
+    let Some(port) = pump.ports.first() else {
+        return;
+    };
+    let Source::Network { first, .. } = Source::loopback(CLIENTS_INDEX) else {
+        return;
+    };
+    for (number, key) in (0_u32..).zip(keys) {
+        let ip = Ipv4Addr::from_bits(first.to_bits() + number);
+        pump.handle().send(Command::Add(Box::new(NewPeer {
+            id: PeerId(number),
+            local: (ip, *port).into(),
+            ice: IceCredentials {
+                ufrag: "none".to_owned(),
+                pwd: "none".to_owned(),
+            },
+            sampled: number < traffic.sampled,
+            impairment: None,
+            seed: u64::from(number) << 32,
+            established: Some(Box::new(Established {
+                remote,
+                keys: Keys {
+                    local: key.clone(),
+                    remote: key.clone(),
+                },
+                map: StreamMap::of_streams(traffic.audio, source::stream_ssrcs(traffic.streams)),
+            })),
+            events: events.clone(),
+        })));
+    }
+}
