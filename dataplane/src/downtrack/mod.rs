@@ -254,13 +254,27 @@ impl DownTrack {
 
     /// Whether a NACK of `seq` is answered, and where the packet came from.
     pub fn retransmit(&mut self, now: Timestamp, seq: SeqNo) -> Option<Source> {
-        let rtx = self.rtx.as_mut().filter(|_| self.answers_nacks)?;
+        let source = self.source(seq)?;
+        self.allow_rtx(now, seq).then_some(source)
+    }
+
+    /// Where a packet that was sent, and that NACKs may ask for, came from.
+    pub fn source(&self, seq: SeqNo) -> Option<Source> {
+        self.rtx.as_ref().filter(|_| self.answers_nacks)?;
         let sent = self.forwarder.rewriter.source(seq)?;
-        rtx.allow(now, seq, self.stream.rtt()).then_some(Source {
+        Some(Source {
             spatial: sent.spatial,
             seq: sent.seq,
             sent,
         })
+    }
+
+    /// Whether a packet may be sent again now; it then counts as sent.
+    pub fn allow_rtx(&mut self, now: Timestamp, seq: SeqNo) -> bool {
+        let rtt = self.stream.rtt();
+        self.rtx
+            .as_mut()
+            .is_some_and(|rtx| rtx.allow(now, seq, rtt))
     }
 
     /// RFC 4588 §4: the packet of `source`, from the store, on the stream of retransmissions.

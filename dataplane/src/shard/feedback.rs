@@ -164,12 +164,16 @@ impl Shard {
                 self.metrics.drops.count(reason);
                 break;
             }
-            let Some(source) = entry.track.retransmit(now, seq) else {
+            // What is not kept any more must not use up what may be sent again.
+            let Some(source) = entry.track.source(seq) else {
                 continue;
             };
             let Some(packet) = up.track.stored(source.spatial, source.seq) else {
                 continue;
             };
+            if !entry.track.allow_rtx(now, seq) {
+                continue;
+            }
             let Some(outgoing) = entry.track.outgoing_rtx(&source, &packet) else {
                 continue;
             };

@@ -90,6 +90,29 @@ fn a_subscribers_nack_is_answered_over_rtx() {
     world.assert_unbroken();
 }
 
+// Each retransmission uses up part of an allowance.
+#[test]
+fn asking_for_what_is_not_kept_costs_no_retransmission() {
+    let (mut world, publisher, subscribers) = call(1, 1);
+    let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
+    // 15 s of packets: more are within the numbers that may be asked for than are kept.
+    for frame in 0..160 {
+        send_frames(&mut world, publisher, &mut encoders, frame == 0);
+        world.run_ms(67);
+    }
+    let peer = subscribers[0];
+    let newest = media_of(&world, peer, down_ssrc(0)).last().unwrap().seq;
+    for back in [400_u16, 200] {
+        world.send_rtcp(peer, |writer| {
+            let first = newest.wrapping_add(back.wrapping_neg());
+            let seqs = (0..=200).map(|offset| first.wrapping_add(offset));
+            writer.nack(Ssrc(1), Ssrc(down_ssrc(0)), seqs).unwrap();
+        });
+    }
+    world.settle();
+    assert!(world.metrics().rtx_sent >= 20);
+}
+
 #[test]
 fn a_nack_for_another_subscribers_copy_gets_nothing() {
     let (mut world, publisher, subscribers) = call(1, 2);

@@ -164,9 +164,8 @@ fn nacks(arena: &mut Arena) -> Outcome<Finding> {
     let count = 2_000 * arena.amount(2, 10);
     let took = flood(&mut pair, count, 2_000, |n, writer| {
         // Backwards from what was sent last: the allowance is gone before the others' turn comes.
-        let back = (n as u16).wrapping_mul(256).wrapping_add(255);
-        let first = newest.wrapping_add(back.wrapping_neg());
-        let seqs = (0..256).map(|offset| first.wrapping_add(offset));
+        let last = newest.wrapping_add((n as u16).wrapping_mul(256).wrapping_neg());
+        let seqs = (0_u16..256).map(|offset| last.wrapping_add(offset.wrapping_neg()));
         let _ = writer.nack(Ssrc(1), ssrc, seqs);
     })?;
     let [policed, sent] = arena.grew_all(
