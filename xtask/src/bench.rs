@@ -102,12 +102,11 @@ fn ceiling(root: &Path, pace: Pace) -> Result<(), String> {
     step(root, "this machine's limit", "cargo", &arguments)?;
     let mut arguments = run("compare");
     arguments.extend(["run", "--a", "millrace=millrace", "--ceiling"]);
-    arguments.extend(["--load", "livestream:max", "--load", "audio:max"]);
-    arguments.extend(["--tag", "alone-", "--rounds"]);
-    arguments.extend(match pace {
-        Pace::Quick => ["1", "--duration", "3"],
-        Pace::Full => ["3", "--duration", "7"],
-    });
+    arguments.extend(["--tag", "alone-", "--load", "livestream:max"]);
+    match pace {
+        Pace::Quick => arguments.extend(["--rounds", "1", "--duration", "3"]),
+        Pace::Full => arguments.extend(["--load", "audio:max"]),
+    }
     step(root, "share of the limit", "cargo", &arguments).map(drop)
 }
 
