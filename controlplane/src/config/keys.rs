@@ -313,4 +313,5 @@ pub(super) const KEYS: &[(&str, Support)] = &[
     ("dataplane.placement", Served),
     ("dataplane.backend", Served),
     ("dataplane.socket", Served),
+    ("dataplane.coalesce_max", Served),
 ];
