@@ -7,7 +7,7 @@ use millrace_shared::ids::Ssrc;
 use millrace_shared::time::{ExtSeq, SeqNo};
 
 use super::Attack;
-use crate::arena::{Arena, Finding, received_by, spray};
+use crate::arena::{Arena, Finding, Pair, received_by, spray};
 use crate::client::media::{Mark, SSRC, Video};
 use crate::outcome::{Outcome, Said as _};
 use crate::report::mebibytes;
@@ -70,14 +70,23 @@ fn forged_sources(arena: &mut Arena) -> Outcome<Finding> {
     let count = arena.amount(60_000, 1_000_000);
     let pace = 25_000;
     let stranger = arena.stranger()?;
-    let pair = arena.pair(1_000)?;
+    let mut pair = arena.pair(1_000)?;
     let before = arena.count()?;
     let memory = arena.node.rss();
+    // A million take longer than a tuple stays valid without checks.
+    let keep = |n: u64, pair: &mut Pair| {
+        if n.is_multiple_of(1_024) {
+            pair.eve.serve(Duration::ZERO, &mut |_| {});
+            pair.watch(Duration::ZERO);
+        }
+    };
     spray(count, pace, |n| {
         let _ = stranger.send(&forged(ssrc_of(n), n as u16));
+        keep(n, &mut pair);
     });
     spray(count, pace, |n| {
         pair.eve.send(&forged(ssrc_of(n), n as u16));
+        keep(n, &mut pair);
     });
     let [unvalidated, bad] = arena.grew_all(
         &before,
