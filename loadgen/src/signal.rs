@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::URL_SAFE;
 use futures_util::{SinkExt as _, StreamExt as _};
 use livekit_protocol as proto;
 use prost::Message as _;
@@ -99,7 +99,8 @@ impl Signal {
             compression: proto::wrapped_join_request::Compression::None.into(),
             join_request: request.encode_to_vec(),
         };
-        let encoded = URL_SAFE_NO_PAD.encode(wrapped.encode_to_vec());
+        // LiveKit's server insists on the padding, which a query must not hold as it is.
+        let encoded = URL_SAFE.encode(wrapped.encode_to_vec()).replace('=', "%3D");
         let target = format!("{}/v1?join_request={encoded}", signal_url(&address));
         Self::open(&address, tls, token, target).await
     }

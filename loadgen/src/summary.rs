@@ -37,11 +37,16 @@ pub(crate) fn lines(step: &Step, slo: &Slo) -> Vec<String> {
     }
     if let Some(usage) = &step.usage {
         let cpu = usage.cpu_user_s + usage.cpu_system_s;
+        let per_packet = match delivered.packets {
+            0 => String::new(),
+            packets => format!(
+                " {:.2} us per packet forwarded,",
+                cpu * 1e6 / packets as f64
+            ),
+        };
         lines.push(format!(
-            "server {:.1} % CPU, {:.2} us per packet forwarded, {:.1} MB, {} datagrams dropped at \
-             its sockets",
+            "server {:.1} % CPU,{per_packet} {:.1} MB, {} datagrams dropped at its sockets",
             cpu / seconds * 100.0,
-            cpu * 1e6 / delivered.packets.max(1) as f64,
             usage.rss_bytes as f64 / 1e6,
             usage.socket_drops.unwrap_or(0)
         ));
