@@ -59,7 +59,7 @@ struct MediaState {
 
 impl Rooms {
     /// Takes everything back, then counts as ready.
-    pub(crate) fn restore(&self, restored: Restored) {
+    pub fn restore(&self, restored: Restored) {
         let Restored {
             hellos,
             memos,

@@ -63,7 +63,7 @@ pub(crate) fn join(input: &[u8]) {
                 return;
             };
             let request = Request::get(uri).body(Body::empty());
-            let status = answer(request.expect("the target is one")).await;
+            let (status, _) = answer(request.expect("the target is one")).await;
             assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR, "{target}");
         }
     });
@@ -95,11 +95,18 @@ pub(crate) fn twirp(input: &[u8]) {
         .header(header::AUTHORIZATION, format!("Bearer {}", token()))
         .body(Body::from(body.to_vec()));
     let request = request.expect("the request is well-formed");
-    let status = node::runtime().block_on(answer(request));
-    assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR, "{method}");
+    let (status, said) = node::runtime().block_on(answer(request));
+    // LiveKit's answer where a room is to be recorded and nothing is there that records.
+    if !said.contains("egress not connected") {
+        assert_ne!(
+            status,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "{method}: {said}"
+        );
+    }
 }
 
-async fn answer(request: Request<Body>) -> StatusCode {
+async fn answer(request: Request<Body>) -> (StatusCode, String) {
     let node = Node::start().await;
     let settings = Settings {
         keys: keys(),
@@ -114,9 +121,9 @@ async fn answer(request: Request<Body>) -> StatusCode {
     let response = response.unwrap_or_else(|never| match never {});
     let status = response.status();
     let body = to_bytes(response.into_body(), RESPONSE_LEN_MAX).await;
-    body.expect("a response is short");
+    let body = body.expect("a response is short");
     node.rooms.shutdown().await;
-    status
+    (status, String::from_utf8_lossy(&body).into_owned())
 }
 
 /// For everything in one room.

@@ -16,6 +16,9 @@ mod harness;
 #[cfg(feature = "control")]
 mod http;
 mod ice;
+mod link;
+#[cfg(feature = "control")]
+mod memo;
 #[cfg(feature = "control")]
 mod node;
 mod payload;
@@ -54,6 +57,7 @@ pub const TARGETS: &[Target] = &[
     target("av1", payload::av1, 20_000),
     target("audio", payload::audio, 20_000),
     target("data_packet", payload::data_packet, 20_000),
+    target("link", link::link, 5_000),
     target("srtp", srtp::srtp, 300),
     target("ice", ice::ice, 500),
     target("dtls", dtls::dtls, 50),
@@ -68,6 +72,8 @@ pub const TARGETS: &[Target] = &[
     target("sdp", sdp::sdp, 300),
     #[cfg(feature = "control")]
     target("signal", signal::signal, 300),
+    #[cfg(feature = "control")]
+    target("memo", memo::memo, 100),
     #[cfg(feature = "control")]
     target("join", http::join, 100),
     #[cfg(feature = "control")]

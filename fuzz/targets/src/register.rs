@@ -8,7 +8,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use arrayvec::ArrayVec;
 use millrace_dataplane::packet::{Packet, PacketMeta};
 use millrace_dataplane::uptrack::nack::{
-    LIFETIME_MAX, NackRegister, REORDER_TOLERANCE, Repair, TRIES_MAX,
+    LIFETIME_MAX, NackRegister, REORDER_TOLERANCE, Repair, SILENCE, TRIES_AFTER_SILENCE_MAX,
+    TRIES_MAX,
 };
 use millrace_dataplane::uptrack::sequence::{Order, SequenceWindow};
 use millrace_dataplane::uptrack::store::{AGE_MAX, PacketStore};
@@ -102,8 +103,7 @@ enum Loss {
 pub(crate) fn nack(bytes: &[u8]) {
     let mut input = Unstructured::new(bytes);
     let mut register = NackRegister::default();
-    // Sequence number -> missing since, times asked for.
-    let mut model: BTreeMap<u64, (Timestamp, u8)> = BTreeMap::new();
+    let mut model = Model::new();
     let mut now = Timestamp::from_millis(1_000);
     let mut newest = ExtSeq::first(SeqNo(65_000));
     for _ in 0..STEPS_MAX {
@@ -118,7 +118,7 @@ pub(crate) fn nack(bytes: &[u8]) {
                 // More than the model: when exactly it gives a packet up is its own affair.
                 let held = register.missing_count();
                 let repair = register.note_gap(now, newest, count, silence);
-                note_gap(&mut model, now, newest.0, count);
+                note_gap(&mut model, now, newest.0, count, silence);
                 let fits = held as u64 + count <= NACK_PACKETS_MAX as u64;
                 assert_eq!(repair == Repair::Requested, fits || count == 0);
             }
@@ -146,24 +146,27 @@ pub(crate) fn nack(bytes: &[u8]) {
     }
 }
 
-fn note_gap(model: &mut BTreeMap<u64, (Timestamp, u8)>, now: Timestamp, newest: u64, count: u64) {
+/// Sequence number -> missing since, times asked for, times it may be.
+type Model = BTreeMap<u64, (Timestamp, u8, u8)>;
+
+fn note_gap(model: &mut Model, now: Timestamp, newest: u64, count: u64, silence: Duration) {
+    let tries_max = if silence < SILENCE {
+        TRIES_MAX
+    } else {
+        TRIES_AFTER_SILENCE_MAX
+    };
     if count > NACK_PACKETS_MAX as u64 {
         model.clear();
         return;
     }
-    model.extend((newest - count..newest).map(|seq| (seq, (now, 0))));
+    model.extend((newest - count..newest).map(|seq| (seq, (now, 0, tries_max))));
     while model.len() > NACK_PACKETS_MAX {
         model.pop_first();
     }
 }
 
 /// Takes everything due, and compares what was asked for with what is missing.
-fn ask(
-    register: &mut NackRegister,
-    model: &mut BTreeMap<u64, (Timestamp, u8)>,
-    now: Timestamp,
-    newest: ExtSeq,
-) {
+fn ask(register: &mut NackRegister, model: &mut Model, now: Timestamp, newest: ExtSeq) {
     loop {
         let batch = register.due(now);
         if batch.is_empty() {
@@ -171,20 +174,19 @@ fn ask(
         }
         for seq in batch {
             let seq = newest.extend(seq).0;
-            let asked = model.get_mut(&seq).map(|(_, tries)| {
-                *tries += 1;
-                *tries
-            });
-            assert!(asked.is_some(), "{seq} is not missing");
-            assert!(asked <= Some(TRIES_MAX), "{seq} was asked for too often");
+            let Some((_, tries, tries_max)) = model.get_mut(&seq) else {
+                panic!("{seq} is not missing");
+            };
+            *tries += 1;
+            assert!(tries <= tries_max, "{seq} was asked for too often");
         }
     }
-    model.retain(|seq, (since, tries)| {
+    model.retain(|seq, (since, tries, tries_max)| {
         let late = now.since(*since) >= LIFETIME_MAX;
         let far = seq + RECEIVE_WINDOW_PACKETS as u64 <= newest.0;
         let due = now.since(*since) >= REORDER_TOLERANCE;
         assert!(*tries > 0 || !due || late || far, "{seq} was not asked for");
-        !late && !far && *tries < TRIES_MAX
+        !late && !far && tries < tries_max
     });
     assert!(register.missing_count() <= NACK_PACKETS_MAX);
     assert!(register.next_timeout() > now);

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "control")]
 mod control;
+mod link;
 mod operations;
 mod payload;
 mod wire;
@@ -38,6 +39,7 @@ fn seeds_are_committed() {
     for (target, variants) in operations::TARGETS {
         keep(target, "", operations::random(target, variants));
     }
+    keep("link", "", link::frames());
     keep("dtls", "", operations::dtls());
     keep("sctp", "", operations::sctp());
     keep(
@@ -57,6 +59,8 @@ fn seeds_are_committed() {
 fn seeds_of_the_control_plane_are_committed() {
     keep("sdp", "", control::sdp());
     keep("signal", "", control::signal());
+    let memo = operations::random("memo", 8).into_iter();
+    keep("memo", "", memo.map(|mut input| input.split_off(1)));
     keep("join", "", control::join());
     keep("jwt", "", control::jwt());
     keep("twirp", "", control::twirp());
