@@ -96,7 +96,6 @@ fn dataplane(config: &Config, shards: usize) -> millrace_dataplane::Config {
         ],
         advertise: config.advertised(&millrace_netio::local_addresses()),
         backend: backend(config.dataplane.backend),
-        coalesce_max: config.dataplane.coalesce_max.0,
         speakers: speakers(&config.audio),
     }
 }

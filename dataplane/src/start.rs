@@ -8,7 +8,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use millrace_netio::{Config as NetConfig, Doorbell, OpenError};
 use millrace_shared::dtls::{Identity, IdentityError};
@@ -33,8 +33,6 @@ pub struct Config {
     /// Addresses to advertise, best first.
     pub advertise: Vec<IpAddr>,
     pub backend: Backend,
-    /// Longest that a busy shard holds packets back for longer trains; zero to send at once always.
-    pub coalesce_max: Duration,
     /// When a track counts as speaking.
     pub speakers: SpeakerConfig,
 }
@@ -104,7 +102,6 @@ pub fn start(
             epoch,
             identity: identity.clone(),
             addresses,
-            coalesce_max: config.coalesce_max,
             speakers: config.speakers,
             seed: seed(id),
             lanes,

@@ -33,7 +33,5 @@ pub use interface::{
 pub use interfaces::local_addresses;
 pub use open::{Backend, BackendFacts, Config, OpenError, ensure_free, open};
 
-pub use sys::pause;
-
 #[cfg(test)]
 mod tests;

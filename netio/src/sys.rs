@@ -100,13 +100,6 @@ pub(crate) fn tighten_timer_slack() {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, SLACK_NS) };
 }
 
-/// Sleeps, while datagrams gather in the sockets. Nothing but the end of the time wakes it.
-pub fn pause(time: Duration) {
-    if !time.is_zero() {
-        std::thread::sleep(time);
-    }
-}
-
 fn owned(fd: RawFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());

@@ -313,5 +313,4 @@ pub(super) const KEYS: &[(&str, Support)] = &[
     ("dataplane.placement", Served),
     ("dataplane.backend", Served),
     ("dataplane.socket", Served),
-    ("dataplane.coalesce_max", Served),
 ];

@@ -2,7 +2,6 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Duration;
 
 use millrace_shared::limits::SHARDS_MAX;
 use serde_saphyr::Options;
@@ -16,9 +15,6 @@ use crate::auth::ApiKeys;
 /// Key and secret of development; everybody knows them.
 const DEV_KEY: &str = "devkey";
 const DEV_SECRET: &str = "secret";
-
-/// One frame of Opus: a longer pause is heard.
-const COALESCE_LIMIT: Duration = Duration::from_millis(20);
 
 /// Secrets shorter than this can be searched for; LiveKit warns below it, too.
 const SECRET_LEN_MIN: usize = 32;
@@ -111,7 +107,6 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     refuse_unbuilt(&config)?;
     check_prometheus(&config)?;
     check_ports(&config, &mut warnings)?;
-    check_coalescing(&config)?;
     check_addresses(&config)?;
     check_level(&config)?;
     warn_of_public_dev_keys(&config, &mut warnings);
@@ -359,17 +354,6 @@ fn check_ports(config: &Config, warnings: &mut Vec<String>) -> Result<(), Config
                 "{shards} shards need a UDP port each, or one for all: write a range of as many, or \
                  a single port, as rtc.udp_port, which now is {ports}"
             ),
-        ));
-    }
-    Ok(())
-}
-
-fn check_coalescing(config: &Config) -> Result<(), ConfigError> {
-    let longest = config.dataplane.coalesce_max.0;
-    if longest > COALESCE_LIMIT {
-        return Err(refused(
-            "dataplane.coalesce_max",
-            format!("{longest:?} would delay every packet of a busy shard: write at most 20ms"),
         ));
     }
     Ok(())

@@ -1,7 +1,6 @@
 use std::path::PathBuf;
 use std::{env, fmt};
 
-use super::duration::GoDuration;
 use millrace_shared::limits::SHARDS_MAX;
 use serde::{Deserialize, Serialize};
 
@@ -262,7 +261,7 @@ impl Default for LimitConfig {
 }
 
 /// Our own section.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DataplaneConfig {
     /// Threads that forward media; 0 leaves one CPU to the control plane and takes the others.
@@ -271,21 +270,6 @@ pub struct DataplaneConfig {
     pub backend: Backend,
     /// Path of the socket between `millrace dataplane` and `millrace controlplane`.
     pub socket: String,
-    /// Longest that a shard which is busy for more than half its time holds packets back, so that
-    /// they leave in longer trains; zero sends at once always.
-    pub coalesce_max: GoDuration,
-}
-
-impl Default for DataplaneConfig {
-    fn default() -> Self {
-        Self {
-            shards: 0,
-            placement: Placement::default(),
-            backend: Backend::default(),
-            socket: String::new(),
-            coalesce_max: GoDuration::from_millis(2),
-        }
-    }
 }
 
 /// Where the participants of a room are placed.

@@ -271,7 +271,6 @@ fn ports_and_shards_fit_together() {
     assert_eq!(shared.shards(1), 3);
     assert_eq!(shared.udp_ports().port_of(2), Some(7882));
     assert!(message("dataplane: {shards: 65}\n").contains("64"));
-    assert!(message("dataplane: {coalesce_max: 21ms}\n").contains("at most 20ms"));
     assert!(message("rtc: {port_range_start: 9, port_range_end: 8}\n").contains("no range"));
     let both = load_with_keys("rtc: {udp_port: 1, port_range_start: 8, port_range_end: 9}\n");
     let both = both.unwrap();

@@ -22,7 +22,6 @@ use millrace_shared::limits::COMMANDS_QUEUED_MAX;
 use millrace_shared::link::{Command, Event, EventSink, Hello, LocalAddress};
 use millrace_shared::time::{Epoch, Timestamp};
 
-use super::coalescing::Coalescing;
 use super::lanes::Lanes;
 use super::{Shard, ShardSetup};
 use crate::StartError;
@@ -48,8 +47,6 @@ pub(crate) struct HostConfig {
     pub(crate) seed: u64,
     pub(crate) lanes: Lanes,
     pub(crate) one_port: bool,
-    /// Longest that a busy shard holds packets back for longer trains.
-    pub(crate) coalesce_max: Duration,
     /// Wakes the shard.
     pub(crate) doorbell: Doorbell,
 }
@@ -211,9 +208,7 @@ fn run(
         lanes: config.lanes,
         one_port: config.one_port,
     };
-    let coalescing = Coalescing::new(config.coalesce_max, now);
-    let shard = Shard::new(setup, now);
-    run_loop(shard, io, &commands, &config.epoch, coalescing);
+    run_loop(Shard::new(setup, now), io, &commands, &config.epoch);
 }
 
 fn announce(config: &HostConfig, facts: &BackendFacts, events: &dyn EventSink) {
@@ -235,16 +230,9 @@ fn announce(config: &HostConfig, facts: &BackendFacts, events: &dyn EventSink) {
     })));
 }
 
-fn run_loop(
-    mut shard: Shard,
-    mut io: Box<dyn NetIo>,
-    commands: &Receiver<Command>,
-    epoch: &Epoch,
-    mut coalescing: Coalescing,
-) {
+fn run_loop(mut shard: Shard, mut io: Box<dyn NetIo>, commands: &Receiver<Command>, epoch: &Epoch) {
     let clock = || epoch.timestamp(Instant::now());
     let mut cpu_due = Timestamp::default();
-    let mut received = 0;
     loop {
         let began = clock();
         let deadline = shard.tick(began, io.as_mut(), &mut commands.try_iter());
@@ -258,11 +246,9 @@ fn run_loop(
             cpu_due = now + CPU_TIME_INTERVAL;
             shard.note_cpu_time(millrace_netio::thread_cpu_time());
         }
-        let before = std::mem::replace(&mut received, io.counters().receive.datagrams);
-        millrace_netio::pause(coalescing.pause_after(began, now, received - before));
         // Also when something is due already: a park of no time takes in what has arrived, and
         // without it due timers would shut packets out.
-        io.park(Some(wait(deadline, clock())));
+        io.park(Some(wait(deadline, now)));
     }
 }
 

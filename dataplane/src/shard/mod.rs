@@ -1,7 +1,6 @@
 //! A shard: one pinned thread with its sockets, transports and tracks. Nothing here is shared.
 
 mod adoption;
-mod coalescing;
 mod commands;
 mod control;
 mod crossing;
