@@ -43,7 +43,9 @@ pub struct Config {
     /// Of the ring; at least 8, rounded up to a power of two.
     pub receive_buffers: usize,
     pub datagram_len_max: usize,
-    /// Trains waiting or in flight.
+    /// Trains waiting or in flight. A packet to more destinations than that pushes out trains
+    /// which the next packet could have joined: with 300 listeners 1,024 instead of 256 took 11 %
+    /// off the CPU time of a packet. Memory is touched as it is used.
     pub trains: usize,
     /// Bytes of one train.
     pub train_len: usize,
@@ -64,7 +66,7 @@ impl Default for Config {
             drain_max: 128,
             receive_buffers: 1024,
             datagram_len_max: DATAGRAM_RECEIVE_LEN_MAX,
-            trains: 256,
+            trains: 1024,
             train_len: TRAIN_PACKETS_MAX * DATAGRAM_RECEIVE_LEN_MAX,
             train_packets_max: TRAIN_PACKETS_MAX,
             trains_per_submission: 32,
