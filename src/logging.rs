@@ -18,6 +18,9 @@ pub(crate) fn start(config: &LoggingConfig) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
+        // Said on standard error as well, by a macro that panics where the log itself failed: on a
+        // full disk the node would end.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     if config.json {
         builder.json().flatten_event(true).init();
