@@ -154,7 +154,7 @@ impl UpTrack {
     /// has the payload type) stands for, and learns the SSRC. None if it is none of ours.
     ///
     /// A stream that had another SSRC goes on under the new one: packets of the old one are
-    /// strangers from then on, unless the publisher comes back to it ([`former`]).
+    /// strangers from then on, unless the publisher comes back to it (`former.rs`).
     pub fn resolve(&mut self, claim: &StreamClaim<'_>) -> Option<StreamRole> {
         let rtx = self.codec(claim.pt, true).is_some();
         if !rtx && self.codec(claim.pt, false).is_none() {
