@@ -309,6 +309,7 @@ pub(super) const KEYS: &[(&str, Support)] = &[
     ("rtc.forward_stats.report_window", Part),
     ("rtc.enable_rtp_stream_restart_detection", Unserved(NOT_YET)),
     // Our own.
+    ("limit.joins_per_address", Served),
     ("dataplane.shards", Served),
     ("dataplane.placement", Served),
     ("dataplane.backend", Served),

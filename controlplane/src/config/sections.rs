@@ -242,6 +242,9 @@ pub struct LimitConfig {
     pub signal_message_size_limit: u32,
     /// Bytes of one request to the server API.
     pub max_api_request_body_size: u32,
+    /// Our own: joins of one address a second, and twenty times that at once. A proxy on another host
+    /// is one address for all its clients.
+    pub joins_per_address: u32,
 }
 
 impl Default for LimitConfig {
@@ -256,6 +259,7 @@ impl Default for LimitConfig {
             max_participant_name_length: 256,
             signal_message_size_limit: 2 << 20,
             max_api_request_body_size: 10 << 20,
+            joins_per_address: 50,
         }
     }
 }

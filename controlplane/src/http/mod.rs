@@ -50,6 +50,8 @@ pub struct Settings {
     pub signal_message_size_limit: usize,
     /// Bytes of one request to the server API; 0 = no limit.
     pub api_request_body_size_limit: usize,
+    /// Joins of one address a second; 0 = no limit.
+    pub joins_per_address: u32,
     pub prometheus: PrometheusConfig,
     pub node_id: String,
 }
@@ -62,6 +64,7 @@ impl Settings {
             development: config.development,
             signal_message_size_limit: bytes(config.limit.signal_message_size_limit),
             api_request_body_size_limit: bytes(config.limit.max_api_request_body_size),
+            joins_per_address: config.limit.joins_per_address,
             prometheus: config.prometheus.clone(),
             node_id,
         }
@@ -79,11 +82,12 @@ pub(crate) struct Site {
 
 /// The service of the main port.
 pub fn service(rooms: Rooms, settings: Settings, sockets: Sockets) -> HttpService {
+    let joins_per_address = settings.joins_per_address;
     let site = Site {
         rooms,
         settings: Arc::new(settings),
         sockets: sockets.clone(),
-        visits: Visits::default(),
+        visits: Visits::new(joins_per_address),
     };
     let mut api = Router::new()
         .route("/", get(pages::health))
@@ -114,7 +118,7 @@ pub fn metrics_service(rooms: Rooms, settings: Settings, sockets: Sockets) -> Ht
         rooms,
         settings: Arc::new(settings),
         sockets: sockets.clone(),
-        visits: Visits::default(),
+        visits: Visits::new(0),
     };
     HttpService {
         router: Router::new().fallback(metrics::scrape).with_state(site),

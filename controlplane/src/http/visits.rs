@@ -10,12 +10,9 @@ use millrace_shared::time::Timestamp;
 
 use super::strangers::owner;
 
-/// A company behind one address that comes back after an outage joins at once; somebody who has a
-/// token and joins again and again does not keep the rooms busy.
-const JOINS: Rate = Rate {
-    per_second: 50,
-    burst: 1_000,
-};
+/// At once an address may have the joins of so many seconds: a company behind one address comes back
+/// after an outage, and somebody who joins again and again still does not keep the rooms busy.
+const JOINS_BURST_S: u32 = 20;
 /// Clients give up after one. More come from a service that has the wrong key, or who guesses.
 const REFUSED_TOKENS: Rate = Rate {
     per_second: 10,
@@ -31,6 +28,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Visits {
     begun: Instant,
+    /// None: a proxy before us speaks for everybody.
+    joins: Option<Rate>,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -47,8 +46,8 @@ struct Taken {
 }
 
 impl Taken {
-    fn is_made_up_for(&self, now: Timestamp) -> bool {
-        self.joins.ready_at(JOINS, JOINS.burst) <= now
+    fn is_made_up_for(&self, now: Timestamp, joins: Option<Rate>) -> bool {
+        joins.is_none_or(|rate| self.joins.ready_at(rate, rate.burst) <= now)
             && self
                 .refused_tokens
                 .ready_at(REFUSED_TOKENS, REFUSED_TOKENS.burst)
@@ -56,26 +55,39 @@ impl Taken {
     }
 }
 
-impl Default for Visits {
-    fn default() -> Self {
+impl Visits {
+    /// With so many joins of one address a second; 0 is no limit.
+    pub(super) fn new(joins_per_second: u32) -> Self {
+        let joins = (joins_per_second > 0).then(|| Rate {
+            per_second: joins_per_second,
+            burst: joins_per_second.saturating_mul(JOINS_BURST_S),
+        });
         Self {
             begun: Instant::now(),
+            joins,
             memory: Arc::default(),
         }
     }
-}
 
-impl Visits {
     /// A join with a good token; false when the address has joined too often.
     pub(super) fn join(&self, remote: IpAddr) -> bool {
-        let now = self.now();
-        self.take(now, remote, |taken| taken.joins.take(now, JOINS, 1))
+        self.join_at(self.now(), remote)
+    }
+
+    fn join_at(&self, now: Timestamp, remote: IpAddr) -> bool {
+        let Some(rate) = self.joins else {
+            return true;
+        };
+        self.take(now, remote, |taken| taken.joins.take(now, rate, 1))
     }
 
     /// Whether [`Self::join`] would be allowed.
     pub(super) fn may_join(&self, remote: IpAddr) -> bool {
         let taken = self.lock().taken.get(&owner(remote)).copied();
-        taken.is_none_or(|taken| taken.joins.ready_at(JOINS, 1) <= self.now())
+        let (Some(taken), Some(rate)) = (taken, self.joins) else {
+            return true;
+        };
+        taken.joins.ready_at(rate, 1) <= self.now()
     }
 
     /// A token that was refused; false when the address has shown too many of them.
@@ -92,7 +104,8 @@ impl Visits {
         if address.is_loopback() {
             return true;
         }
-        self.lock().remember(now, address).is_none_or(take)
+        let joins = self.joins;
+        self.lock().remember(now, address, joins).is_none_or(take)
     }
 
     fn now(&self) -> Timestamp {
@@ -108,12 +121,18 @@ impl Visits {
 }
 
 impl Memory {
-    fn remember(&mut self, now: Timestamp, address: IpAddr) -> Option<&mut Taken> {
+    fn remember(
+        &mut self,
+        now: Timestamp,
+        address: IpAddr,
+        joins: Option<Rate>,
+    ) -> Option<&mut Taken> {
         if self.taken.len() >= ADDRESSES_MAX && !self.taken.contains_key(&address) {
             let due = self.swept_at.is_none_or(|at| at + SWEEP_INTERVAL <= now);
             if due {
                 self.swept_at = Some(now);
-                self.taken.retain(|_, taken| !taken.is_made_up_for(now));
+                self.taken
+                    .retain(|_, taken| !taken.is_made_up_for(now, joins));
             }
             if self.taken.len() >= ADDRESSES_MAX {
                 return None;
@@ -133,13 +152,12 @@ mod tests {
 
     fn joins(visits: &Visits, now: Timestamp, address: &str) -> usize {
         let address = address.parse().unwrap();
-        let join = |_: &u32| visits.take(now, address, |taken| taken.joins.take(now, JOINS, 1));
-        (0..2 * JOINS.burst).filter(join).count()
+        (0..2_000).filter(|_| visits.join_at(now, address)).count()
     }
 
     #[test]
     fn one_address_has_a_rate_and_others_are_not_touched() {
-        let visits = Visits::default();
+        let visits = Visits::new(50);
         assert_eq!(joins(&visits, at(100), "198.51.100.1"), 1_000);
         assert_eq!(joins(&visits, at(100), "198.51.100.1"), 0);
         assert_eq!(joins(&visits, at(101), "198.51.100.1"), 50);
@@ -148,11 +166,14 @@ mod tests {
         assert_eq!(joins(&visits, at(101), "2001:db8::1"), 1_000);
         assert_eq!(joins(&visits, at(101), "2001:db8::2"), 0);
         assert_eq!(joins(&visits, at(101), "127.0.0.1"), 2_000);
+        let unlimited = Visits::new(0);
+        assert_eq!(joins(&unlimited, at(101), "198.51.100.1"), 2_000);
+        assert!(unlimited.may_join("198.51.100.1".parse().unwrap()));
     }
 
     #[test]
     fn refused_tokens_do_not_keep_good_ones_out() {
-        let visits = Visits::default();
+        let visits = Visits::new(50);
         let address = "198.51.100.1".parse().unwrap();
         let refused = (0..300).filter(|_| visits.refuse_token(address)).count();
         assert!((100..150).contains(&refused), "{refused}");
@@ -161,9 +182,9 @@ mod tests {
 
     #[test]
     fn a_full_memory_forgets_whom_nothing_is_held_against() {
-        let visits = Visits::default();
+        let visits = Visits::new(50);
         let address = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
-        let join = |now, n| visits.take(now, address(n), |taken| taken.joins.take(now, JOINS, 1));
+        let join = |now, n| visits.join_at(now, address(n));
         let many = u32::try_from(ADDRESSES_MAX).unwrap();
         for n in 0..many {
             assert!(join(at(100), n));

@@ -113,6 +113,7 @@ async fn answer(request: Request<Body>) -> (StatusCode, String) {
         development: false,
         signal_message_size_limit: 64 * 1024,
         api_request_body_size_limit: 64 * 1024,
+        joins_per_address: 0,
         prometheus: PrometheusConfig::default(),
         node_id: "ND_fuzz".into(),
     };

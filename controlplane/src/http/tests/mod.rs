@@ -61,6 +61,7 @@ impl Node {
             development: false,
             signal_message_size_limit: 64 * 1024,
             api_request_body_size_limit: 1024,
+            joins_per_address: 50,
             prometheus: PrometheusConfig::default(),
             node_id: "ND_test".into(),
         };
