@@ -194,9 +194,8 @@ impl SignalSocket {
             Message::Ping(payload) => return self.send(Opcode::Pong, payload).await,
             Message::Pong => return Ok(()),
             Message::Close(payload) => {
-                // RFC 6455 §5.5.1: with the same status code. The client may have gone already.
-                let code = payload.slice(..payload.len().min(2));
-                let _ = self.send(Opcode::Close, code).await;
+                // The client may have gone already.
+                let _ = self.send(Opcode::Close, close_answer(&payload)).await;
                 return Err(End::Client);
             }
         };
@@ -268,13 +267,24 @@ impl SignalSocket {
             return;
         }
         let answered = async {
-            while let Ok(message) = self.socket.next().await {
-                if matches!(message, Message::Close(_)) {
-                    return;
+            loop {
+                match self.socket.next().await {
+                    Ok(Message::Close(_)) | Err(ReadError::Ended) => return,
+                    Ok(_) => {}
+                    Err(_) => return self.socket.discard().await,
                 }
             }
         };
         let _ = timeout(CLOSE_TIMEOUT, answered).await;
+    }
+}
+
+/// RFC 6455 §5.5.1: the same status code, if it is one that may be sent (§7.4).
+fn close_answer(payload: &Bytes) -> Bytes {
+    match payload.first_chunk().map(|code| u16::from_be_bytes(*code)) {
+        None if payload.is_empty() => Bytes::new(),
+        Some(1000..=1003 | 1007..=1011 | 3000..=4999) => payload.slice(..2),
+        _ => Bytes::copy_from_slice(&(CloseCode::Protocol as u16).to_be_bytes()),
     }
 }
 

@@ -492,3 +492,15 @@ async fn an_oversized_message_ends_the_connection() {
         .await
         .unwrap();
 }
+
+/// What the client still sends must be read, or TCP resets the connection before our close came.
+#[tokio::test]
+async fn a_message_far_too_long_for_the_kernels_buffers_gets_its_close_too() {
+    let node = Node::start().await;
+    let (address, _stop) = node.listen().await;
+    let mut client = connect(address, &v0(&node, "alice")).await.unwrap();
+    next_response(&mut client).await;
+    let long = vec![0; 32 << 20];
+    client.send(Message::Binary(long.into())).await.unwrap();
+    assert_closes_with(&mut client, 1009).await;
+}

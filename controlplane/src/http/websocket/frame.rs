@@ -19,6 +19,8 @@ const MASKED: u8 = 0x80;
 const WRITTEN_HEADER_LEN_MAX: usize = 10;
 /// RFC 6455 §5.5: a control frame carries no more.
 const CONTROL_LEN_MAX: usize = 125;
+/// Of one message. Clients send it whole; empty fragments without end would be work for nothing.
+const FRAGMENTS_MAX: usize = 1024;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Opcode {
@@ -141,6 +143,7 @@ impl Header {
 #[derive(Debug)]
 struct Fragments {
     text: bool,
+    count: usize,
     payload: Vec<u8>,
 }
 
@@ -209,20 +212,27 @@ impl Reader {
         header: Header,
         payload: Vec<u8>,
     ) -> Result<Option<Message>, ReadError> {
-        let (text, payload) = match header.opcode {
+        let (text, count, payload) = match header.opcode {
             Opcode::Ping => return Ok(Some(Message::Ping(payload.into()))),
             Opcode::Pong => return Ok(Some(Message::Pong)),
             Opcode::Close => return Ok(Some(Message::Close(payload.into()))),
-            Opcode::Text => (true, payload),
-            Opcode::Binary => (false, payload),
+            Opcode::Text => (true, 1, payload),
+            Opcode::Binary => (false, 1, payload),
             Opcode::Continuation => {
                 let mut fragments = self.fragments.take().ok_or(ReadError::Protocol)?;
                 fragments.payload.extend_from_slice(&payload);
-                (fragments.text, fragments.payload)
+                (fragments.text, fragments.count + 1, fragments.payload)
             }
         };
         if !header.fin {
-            self.fragments = Some(Fragments { text, payload });
+            if count >= FRAGMENTS_MAX {
+                return Err(ReadError::TooLong);
+            }
+            self.fragments = Some(Fragments {
+                text,
+                count,
+                payload,
+            });
             return Ok(None);
         }
         if !text {

@@ -109,6 +109,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
+    /// Reads and forgets until the peer ends the connection: for when what it sends is no longer
+    /// understood.
+    pub(super) async fn discard(&mut self) {
+        poll_fn(|cx| {
+            loop {
+                let mut space = [MaybeUninit::uninit(); READ_LEN];
+                let mut space = ReadBuf::uninit(&mut space);
+                let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space));
+                if read.is_err() || space.filled().is_empty() {
+                    return Poll::Ready(());
+                }
+            }
+        })
+        .await;
+    }
+
     /// Sends one frame, which is a whole message. After a failure, or a future that was dropped, the
     /// socket is of no use.
     pub(super) async fn send(&mut self, opcode: Opcode, payload: Bytes) -> io::Result<()> {

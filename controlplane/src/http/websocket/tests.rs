@@ -109,6 +109,8 @@ fn a_message_is_too_long_before_it_has_come() {
     assert_eq!(read(&endless), [Err(ReadError::TooLong)]);
     let fragments = [frame(0x02, &[0; LEN_MAX]), frame(0x80, &[0; 1])].concat();
     assert_eq!(read(&fragments), [Err(ReadError::TooLong)]);
+    let empty = [frame(0x02, &[]), frame(0x00, &[]).repeat(2_000)].concat();
+    assert_eq!(read(&empty), [Err(ReadError::TooLong)]);
 }
 
 proptest! {
