@@ -252,12 +252,6 @@ impl DownTrack {
         std::mem::take(&mut self.unmapped_packets)
     }
 
-    /// Whether a NACK of `seq` is answered, and where the packet came from.
-    pub fn retransmit(&mut self, now: Timestamp, seq: SeqNo) -> Option<Source> {
-        let source = self.source(seq)?;
-        self.allow_rtx(now, seq).then_some(source)
-    }
-
     /// Where a packet that was sent, and that NACKs may ask for, came from.
     pub fn source(&self, seq: SeqNo) -> Option<Source> {
         self.rtx.as_ref().filter(|_| self.answers_nacks)?;

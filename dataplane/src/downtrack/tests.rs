@@ -110,6 +110,12 @@ fn written(outgoing: &Outgoing, packet: &Packet<'_>) -> Vec<u8> {
     out
 }
 
+/// A NACK of `seq` whose packet is in the store: where it came from, if it is answered.
+fn retransmit(down: &mut DownTrack, now: Timestamp, seq: SeqNo) -> Option<Source> {
+    let source = down.source(seq)?;
+    down.allow_rtx(now, seq).then_some(source)
+}
+
 #[test]
 fn a_packet_leaves_with_the_subscribers_numbers_and_extensions() {
     let mut down = started(config());
@@ -231,7 +237,7 @@ fn a_nack_is_answered_on_the_rtx_stream() {
     let packet = vp8_packet(50, &VP8_KEY);
     let first = down.forward(AT(1_000), &packet, &CLOCKS).unwrap();
     let first = written(&first, &packet);
-    let source = down.retransmit(AT(1_100), START.seq).unwrap();
+    let source = retransmit(&mut down, AT(1_100), START.seq).unwrap();
     assert_eq!((source.spatial, source.seq), (0, packet.meta.seq));
     let again = down.outgoing_rtx(&source, &packet).unwrap();
     let again = written(&again, &packet);
@@ -253,14 +259,14 @@ fn a_nack_is_answered_on_the_rtx_stream() {
 fn a_nack_of_what_was_not_sent_or_just_was_again_is_not_answered() {
     let mut down = started(config());
     let packet = packet(50, b"frame");
-    assert_eq!(down.retransmit(AT(1_000), START.seq), None);
+    assert_eq!(retransmit(&mut down, AT(1_000), START.seq), None);
     down.forward(AT(1_000), &packet, &CLOCKS).unwrap();
-    assert_eq!(down.retransmit(AT(1_100), SeqNo(99)), None);
-    assert_eq!(down.retransmit(AT(1_100), SeqNo(101)), None);
-    assert!(down.retransmit(AT(1_100), START.seq).is_some());
-    assert_eq!(down.retransmit(AT(1_110), START.seq), None);
+    assert_eq!(retransmit(&mut down, AT(1_100), SeqNo(99)), None);
+    assert_eq!(retransmit(&mut down, AT(1_100), SeqNo(101)), None);
+    assert!(retransmit(&mut down, AT(1_100), START.seq).is_some());
+    assert_eq!(retransmit(&mut down, AT(1_110), START.seq), None);
     let other = vp8_packet(51, &VP8_KEY);
-    let source = down.retransmit(AT(1_200), START.seq).unwrap();
+    let source = retransmit(&mut down, AT(1_200), START.seq).unwrap();
     assert_eq!(down.outgoing_rtx(&source, &other), None);
 }
 
@@ -277,7 +283,7 @@ fn without_rtx_or_nack_nothing_is_sent_again() {
     for config in [no_rtx, no_nack] {
         let mut down = started(config);
         down.forward(AT(1_000), &packet(50, b"frame"), &CLOCKS);
-        assert_eq!(down.retransmit(AT(1_100), START.seq), None);
+        assert_eq!(retransmit(&mut down, AT(1_100), START.seq), None);
     }
 }
 
@@ -287,15 +293,15 @@ fn rtx_numbers_go_on_over_a_renegotiation_without_rtx() {
     let mut down = started(config());
     let packet = packet(50, b"frame");
     down.forward(AT(1_000), &packet, &CLOCKS).unwrap();
-    let source = down.retransmit(AT(1_100), START.seq).unwrap();
+    let source = retransmit(&mut down, AT(1_100), START.seq).unwrap();
     let before = down.outgoing_rtx(&source, &packet).unwrap();
     down.update(DownTrackConfig {
         rtx_ssrc: None,
         ..config()
     });
-    assert_eq!(down.retransmit(AT(1_200), START.seq), None);
+    assert_eq!(retransmit(&mut down, AT(1_200), START.seq), None);
     down.update(config());
-    let source = down.retransmit(AT(1_300), START.seq).unwrap();
+    let source = retransmit(&mut down, AT(1_300), START.seq).unwrap();
     let after = down.outgoing_rtx(&source, &packet).unwrap();
     assert_eq!(after.seq(), ExtSeq(before.seq().0 + 1));
 }
@@ -399,7 +405,7 @@ fn red_is_unwrapped_for_a_subscriber_without_it() {
     let outgoing = down.forward(AT(1_000), &packet, &CLOCKS).unwrap();
     let bytes = written(&outgoing, &packet);
     assert_eq!(RtpView::parse(&bytes).unwrap().payload(), [0x78, 0x03]);
-    let source = down.retransmit(AT(1_010), START.seq).unwrap();
+    let source = retransmit(&mut down, AT(1_010), START.seq).unwrap();
     let again = down.outgoing_rtx(&source, &packet).unwrap();
     let again = written(&again, &packet);
     let again = RtpView::parse(&again).unwrap();

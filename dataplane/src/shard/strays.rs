@@ -3,7 +3,7 @@
 //!
 //! Browsers notice at their next check, Chromium within 2.5 s, Firefox within 6 s. Nothing is sent to
 //! the new tuple before, and nothing taken from it. An authentic packet makes us check the tuple
-//! ourselves, once; only the peer can answer.
+//! ourselves, again with a later packet while no answer came; only the peer can answer.
 //!
 //! Where all shards share one port, the new tuple may reach another shard than the one that the peer
 //! is on. Then the packet goes to all others, of which one knows it, and so does the answer.
