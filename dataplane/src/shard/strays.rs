@@ -6,7 +6,9 @@
 //! ourselves, again with a later packet while no answer came; only the peer can answer.
 //!
 //! Where all shards share one port, the new tuple may reach another shard than the one that the peer
-//! is on. Then the packet goes to all others, of which one knows it, and so does the answer.
+//! is on. Then the packet goes to all others, of which one knows it, and so does the answer. What is
+//! passed on has a pace of its own, which its sender keeps: a stranger who floods one shard takes
+//! nothing from the looks that the others give to what arrives there.
 
 use std::time::Duration;
 
@@ -30,6 +32,12 @@ use crate::slots::Slot;
 use crate::transport::Transport;
 
 const STRAY_INTERVAL: Duration = Duration::from_millis(1_000 / STRAYS_PER_SECOND_MAX);
+/// Each other shard looks at all that is passed on, and as many of them pass on: this times their
+/// number is the pause of one of them, so that none looks at more than this many in all.
+const PASS_INTERVAL: Duration = Duration::from_millis(1_000 / STRAYS_PER_SECOND_MAX);
+/// A stranger's tuple is asked about this rarely. Browsers that publish nothing report once or twice
+/// a second, and media comes again at once.
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
 /// RFC 8445 §14.3: the first retransmission of a check; here the next stray packet makes the next check.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -41,18 +49,27 @@ struct PendingCheck {
     sent_at: Timestamp,
 }
 
+/// A tuple of which the other shards were asked.
+#[derive(Copy, Clone, Debug)]
+struct Question {
+    tuple: Tuple,
+    at: Timestamp,
+    answered: bool,
+}
+
 /// Checks of ours that may still be answered.
 #[derive(Debug, Default)]
 pub(super) struct Strays {
     /// When the next packet is looked at.
     next_at: Option<Timestamp>,
+    /// When the next one may be passed on.
+    pass_at: Option<Timestamp>,
     /// Where the next search for an owner begins, so that all behind one address have their turn.
     cursor: usize,
     /// The same for a search among all transports.
     position: u32,
     pending: ArrayVec<PendingCheck, CHECKS_PENDING_MAX>,
-    /// Tuples of which the other shards were asked.
-    asked: ArrayVec<Tuple, CHECKS_PENDING_MAX>,
+    asked: ArrayVec<Question, CHECKS_PENDING_MAX>,
 }
 
 impl Strays {
@@ -79,19 +96,35 @@ impl Strays {
         self.pending.push(check);
     }
 
-    fn note_asked(&mut self, tuple: Tuple) {
-        self.asked.retain(|other| *other != tuple);
+    /// Whether the other shards, so many, are asked of the tuple now.
+    fn ask(&mut self, now: Timestamp, tuple: Tuple, others: usize) -> bool {
+        let asked = self.asked.iter().find(|asked| asked.tuple == tuple);
+        if asked.is_some_and(|asked| now.since(asked.at) < ASK_INTERVAL)
+            || self.pass_at.is_some_and(|at| now < at)
+        {
+            return false;
+        }
+        self.pass_at = Some(now + PASS_INTERVAL * others as u32);
+        self.asked.retain(|asked| asked.tuple != tuple);
         if self.asked.is_full() {
             self.asked.remove(0);
         }
-        self.asked.push(tuple);
+        self.asked.push(Question {
+            tuple,
+            at: now,
+            answered: false,
+        });
+        true
     }
 
     /// Whether the other shards were asked of the tuple; an answer for each time.
     fn take_asked(&mut self, tuple: Tuple) -> bool {
-        let asked = self.asked.len();
-        self.asked.retain(|other| *other != tuple);
-        self.asked.len() < asked
+        let mut asked = self.asked.iter_mut();
+        let asked = asked.find(|asked| asked.tuple == tuple && !asked.answered);
+        asked.is_some_and(|asked| {
+            asked.answered = true;
+            true
+        })
     }
 
     fn take(&mut self, tuple: Tuple, transaction_id: TransactionId) -> Option<Slot> {
@@ -122,15 +155,18 @@ impl Shard {
             .or_else(|| self.owner_of_source(class, packet));
         match owner {
             Some(slot) => self.check_tuple(now, tuple, slot, tx),
-            None if self.shares_its_port() => {
-                self.strays.note_asked(tuple);
+            None if self.shares_its_port()
+                && self.strays.ask(now, tuple, self.lanes.others().len()) =>
+            {
+                self.metrics.strays_passed += 1;
                 self.pass_to_others(&MediaItem::Stray { tuple }, packet);
             }
             None => {}
         }
     }
 
-    /// A stray that arrived at another shard, which knows nobody who could have sent it.
+    /// A stray that arrived at another shard, which knows nobody who could have sent it, and which
+    /// sends few of them ([`Strays::ask`]).
     pub(super) fn receive_passed_stray(
         &mut self,
         now: Timestamp,
@@ -138,7 +174,7 @@ impl Shard {
         packet: &[u8],
         tx: &mut dyn Transmit,
     ) {
-        if self.strays.is_pending(now, tuple) || !self.strays.admit(now) {
+        if self.strays.is_pending(now, tuple) {
             return;
         }
         let Some(class) = classify(packet) else {
@@ -288,6 +324,7 @@ impl Shard {
         if !self.strays.take_asked(tuple) {
             return Err(DropReason::StunUnexpected);
         }
+        self.metrics.answers_passed += 1;
         self.pass_to_others(&MediaItem::Answer { tuple }, answer);
         Ok(())
     }

@@ -240,12 +240,14 @@ fn media_from_an_unchecked_address_is_known_where_its_peer_lives() {
     let mut forged = world.peers[peer].rtcp_of(report);
     *forged.last_mut().unwrap() ^= 1;
     world.inject(peer, forged);
-    world.run_ms(20);
+    world.run_ms(100);
     assert_eq!(world.peers[peer].checked, 0);
 
     world.send_rtcp(peer, report);
     world.run_ms(20);
     assert_eq!(world.peers[peer].checked, 1);
+    assert_eq!(world.metrics_of(2).strays_passed, 2);
+    assert_eq!(world.metrics_of(2).answers_passed, 1);
     let (heard, stray) = (world.peers[peer].heard, world.stray);
     for _ in 0..5 {
         send_frames(&mut world, publisher, &mut encoders, false);
@@ -264,4 +266,54 @@ fn media_from_an_unchecked_address_is_known_where_its_peer_lives() {
     for shard in 0..3 {
         assert_eq!(world.counts_of(shard), Counts::default(), "shard {shard}");
     }
+}
+
+// A stranger on one shard does not take what the others have for their own peers.
+#[test]
+fn strays_that_are_passed_on_have_a_pace_of_their_own() {
+    let mut world = world(3);
+    let publisher = join_at(&mut world, 0, 0, &Joining::media("alice"));
+    let peer = join_at(&mut world, 1, 1, &Joining::media("bob"));
+    publish_and_subscribe(&mut world, publisher, &[peer]);
+    let report = |writer: &mut RtcpWriter<'_>| writer.receiver_report(Ssrc(1), &[]).unwrap();
+    world.send_rtcp(peer, report);
+    let mut forged = world.peers[peer].rtcp_of(report);
+    *forged.last_mut().unwrap() ^= 1;
+
+    world.peers[peer].check_at = Timestamp::NEVER;
+    world.peers[peer].tuple.remote = remote(50);
+    let strangers = 100;
+    for number in 0..strangers {
+        let tuple = Tuple {
+            local: local(),
+            remote: remote(500 + number),
+        };
+        world.inject_at(2, tuple, forged.clone());
+        world.run_ms(5);
+        if number == 50 {
+            world.send_rtcp(peer, report);
+        }
+        world.run_ms(5);
+    }
+    assert_eq!(world.peers[peer].checked, 1);
+    // Two shards look at what a third passes on: each looks at a hundred a second from both.
+    assert_eq!(world.metrics_of(2).strays_passed, strangers as u64 / 2);
+}
+
+#[test]
+fn the_other_shards_are_asked_about_a_tuple_now_and_then() {
+    let mut world = world(2);
+    let peer = join_at(&mut world, 0, 0, &Joining::media("alice"));
+    let report = |writer: &mut RtcpWriter<'_>| writer.receiver_report(Ssrc(1), &[]).unwrap();
+    let mut forged = world.peers[peer].rtcp_of(report);
+    *forged.last_mut().unwrap() ^= 1;
+    let stranger = Tuple {
+        local: local(),
+        remote: remote(500),
+    };
+    for _ in 0..100 {
+        world.inject_at(1, stranger, forged.clone());
+        world.run_ms(10);
+    }
+    assert_eq!(world.metrics_of(1).strays_passed, 10);
 }

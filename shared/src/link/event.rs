@@ -125,6 +125,9 @@ pub struct ShardMetrics {
     /// Datagrams that arrived here and are another shard's, and checks among them.
     pub datagrams_passed: u64,
     pub checks_passed: u64,
+    /// Packets of unknown tuples, and answers to our checks of such, that went to all other shards.
+    pub strays_passed: u64,
+    pub answers_passed: u64,
     /// Times the kernel found no free receive buffer and left datagrams in the socket.
     pub receive_starved: u64,
     pub receive_errors: u64,

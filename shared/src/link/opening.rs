@@ -11,7 +11,7 @@ use super::codec::{FrameError, read_message};
 
 /// Version of the messages over a socket. Any change of what is sent raises it: the layout's test
 /// in `codec_tests.rs` says when.
-pub const LINK_VERSION: u32 = 2;
+pub const LINK_VERSION: u32 = 3;
 
 const MAGIC: [u8; 8] = *b"millrace";
 const KIND_GREETING: u8 = 0;

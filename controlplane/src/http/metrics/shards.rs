@@ -24,7 +24,7 @@ const GAUGES: [Family; 4] = [
 ];
 
 #[rustfmt::skip]
-const COUNTERS: [Family; 24] = [
+const COUNTERS: [Family; 26] = [
     ("millrace_shard_ticks", "Passes of the loop", |m| m.ticks),
     ("millrace_shard_rtp_received", "RTP packets received", |m| m.rtp_received),
     ("millrace_shard_rtp_forwarded", "Copies of RTP packets sent", |m| m.rtp_forwarded),
@@ -40,6 +40,8 @@ const COUNTERS: [Family; 24] = [
     ("millrace_shard_adopted", "Transports taken over from other shards", |m| m.transports_adopted),
     ("millrace_shard_datagrams_passed", "Datagrams passed to other shards", |m| m.datagrams_passed),
     ("millrace_shard_checks_passed", "Connectivity checks passed to other shards", |m| m.checks_passed),
+    ("millrace_shard_strays_passed", "Packets of unknown addresses that the other shards were asked about", |m| m.strays_passed),
+    ("millrace_shard_answers_passed", "Answers from unknown addresses passed to the other shards", |m| m.answers_passed),
     ("millrace_lane_packets_sent", "Packets sent to other shards", |m| m.lane_packets_sent),
     ("millrace_lane_packets_received", "Packets received from other shards", |m| m.lane_packets_received),
     ("millrace_lane_packets_lost", "Packets that found a lane full", |m| m.lane_packets_lost),
@@ -169,6 +171,8 @@ pub(super) fn add(sum: ShardMetrics, shard: &ShardMetrics) -> ShardMetrics {
         transports_adopted: sum.transports_adopted + shard.transports_adopted,
         datagrams_passed: sum.datagrams_passed + shard.datagrams_passed,
         checks_passed: sum.checks_passed + shard.checks_passed,
+        strays_passed: sum.strays_passed + shard.strays_passed,
+        answers_passed: sum.answers_passed + shard.answers_passed,
         receive_starved: sum.receive_starved + shard.receive_starved,
         receive_errors: sum.receive_errors + shard.receive_errors,
         gso_refused: sum.gso_refused + shard.gso_refused,
