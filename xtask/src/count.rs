@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::AddAssign;
+use std::time::Duration;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Counts {
@@ -31,14 +32,18 @@ impl fmt::Display for Counts {
 
 impl Counts {
     /// Sums every closing line in `output`: cargo's `test result: ok. 3 passed; 0 failed; 1
-    /// ignored; ...`, and the plain `3 passed, 0 failed, 1 skipped`.
+    /// ignored; ...`, and the plain `3 passed, 0 failed, 1 skipped`. Where a step ran our own
+    /// command, which closes with the sum of steps of its own, that sum is not counted again.
     pub(crate) fn read(output: &str) -> Self {
         let mut sum = Self::default();
+        let mut behind_a_step = false;
         for line in output.lines() {
             let line = line.trim();
             let cargo = line.starts_with("test result:");
             let plain = line.contains(" passed, ") && line.contains(" failed");
-            if cargo || plain {
+            let sums_up_steps = plain && behind_a_step;
+            behind_a_step = ends_step(line);
+            if (cargo || plain) && !sums_up_steps {
                 sum += Self {
                     passed: number_before(line, "passed"),
                     failed: number_before(line, "failed"),
@@ -48,6 +53,19 @@ impl Counts {
         }
         sum
     }
+}
+
+/// The last line of a step: what it was, and how long it took.
+pub(crate) fn step_end(name: &str, took: Duration) -> String {
+    format!("== {name}: {:.0} s", took.as_secs_f64())
+}
+
+fn ends_step(line: &str) -> bool {
+    let seconds = line
+        .strip_prefix("== ")
+        .and_then(|it| it.strip_suffix(" s"));
+    let seconds = seconds.and_then(|it| Some(it.rsplit_once(": ")?.1));
+    seconds.is_some_and(|it| it.parse::<u64>().is_ok())
 }
 
 fn number_before(line: &str, word: &str) -> u64 {
@@ -80,6 +98,31 @@ mod tests {
                 failed: 3,
                 skipped: 3
             }
+        );
+    }
+    #[test]
+    fn the_sum_of_a_nested_command_is_not_counted_again() {
+        let nested = |steps: &[&str]| {
+            let mut output = String::new();
+            for closing in steps {
+                let end = step_end("browser cells", Duration::from_secs(30));
+                output += &format!("== browser cells\n{closing}\n{end}\n");
+            }
+            output
+        };
+        let one = nested(&["66 passed, 0 failed, 1 skipped"]) + "66 passed, 0 failed, 1 skipped\n";
+        assert_eq!(
+            Counts::read(&one).to_string(),
+            "66 passed, 0 failed, 1 skipped"
+        );
+        let two = nested(&[
+            "test result: ok. 3 passed; 0 failed",
+            "2 passed, 1 failed, 0 skipped",
+        ]);
+        let two = two + "5 passed, 1 failed, 0 skipped\n";
+        assert_eq!(
+            Counts::read(&two).to_string(),
+            "5 passed, 1 failed, 0 skipped"
         );
     }
 }

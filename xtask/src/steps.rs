@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::count::Counts;
+use crate::count::{Counts, step_end};
 use crate::{denied, fuzz, install};
 
 pub(crate) fn test(root: &Path) -> Result<Counts, String> {
@@ -130,7 +130,7 @@ fn run(root: &Path, name: &str, command: &mut Command) -> Result<Counts, String>
         }
     }
     let status = child.wait().map_err(|error| format!("{name}: {error}"))?;
-    println!("== {name}: {:.0} s", begun.elapsed().as_secs_f64());
+    println!("{}", step_end(name, begun.elapsed()));
     let counts = Counts::read(&output);
     if status.success() || counts.failed > 0 {
         Ok(counts)
