@@ -117,10 +117,12 @@ fn compare(root: &Path, pace: Pace, other: &str) -> Result<Counts, String> {
         Pace::Full => ["--rounds", "3", "--duration", "7"],
     };
     let both = ["run", "--a", "millrace=millrace", "--b", other, "--ceiling"];
+    let mut unmeasured = Vec::new();
     for load in LOADS {
         let arguments = [&run("compare")[..], &both, &pace, &["--load", load]].concat();
         if let Err(sentence) = step(root, load, "cargo", &arguments) {
             println!("{load} could not be measured: {sentence}");
+            unmeasured.push(load);
         }
     }
     let two = format!("two=millrace {TWO_SHARDS}");
@@ -137,7 +139,12 @@ fn compare(root: &Path, pace: Pace, other: &str) -> Result<Counts, String> {
     let arguments = [&run("compare")[..], &shards, &pace, &load].concat();
     step(root, "two shards", "cargo", &arguments)?;
     let arguments = [&run("compare")[..], &["goals"]].concat();
-    step(root, "goals", "cargo", &arguments)
+    let counts = step(root, "goals", "cargo", &arguments)?;
+    if unmeasured.is_empty() {
+        Ok(counts)
+    } else {
+        Err(format!("not measured: {}", unmeasured.join(", ")))
+    }
 }
 
 /// What the servers and loads of `compare` are.
