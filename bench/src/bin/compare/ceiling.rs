@@ -4,11 +4,11 @@ use std::process::{Command, Stdio};
 
 use crate::figures::{CPU_PER_PACKET, Figures, MEAN_TRAIN, OF_CEILING};
 
-/// SRTP's tag and the header beyond what the generator counts as payload are part of the size
-/// already: it counts UDP payload.
+/// Of each round.
 const PACKETS: &str = "100000";
 
-/// Adds the ceiling to the figures of a server that tells its mean train.
+/// Adds the ceiling to the figures of a server that tells its mean train. The size needs nothing
+/// added for header and tag: the generator counts whole UDP payloads.
 pub(crate) fn compare(figures: &mut Figures) -> Result<(), String> {
     let figure = |name: &str| figures.get(name).copied();
     let (Some(train), Some(bytes), Some(ours_us)) = (
