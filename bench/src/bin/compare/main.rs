@@ -12,6 +12,7 @@ mod server;
 mod watch;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -49,6 +50,14 @@ fn run(arguments: &RunArguments) -> Result<(), String> {
 }
 
 fn compare(arguments: &RunArguments, load: &Load) -> Result<(), String> {
+    let file = format!("{}{}.json", arguments.tag, load.file_name());
+    let file = arguments.output.join(file);
+    // What an earlier run measured must not pass for this one's if this one fails.
+    if let Err(error) = fs::remove_file(&file)
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(format!("{}: {error}", file.display()));
+    }
     let servers: Vec<&Server> = std::iter::once(&arguments.a).chain(&arguments.b).collect();
     let share = (load.size == Size::Most).then_some(arguments.share);
     let mut notes = Vec::new();
@@ -82,8 +91,7 @@ fn compare(arguments: &RunArguments, load: &Load) -> Result<(), String> {
         }
     }
     rounds.print();
-    let file = format!("{}{}.json", arguments.tag, load.file_name());
-    rounds.write(&arguments.output.join(file))
+    rounds.write(&file)
 }
 
 fn measure(
