@@ -13,6 +13,14 @@ const USER_HZ: f64 = 100.0;
 /// By so much the ticks may exceed the threads' sum without a thread having ended.
 const THREADS_ENDED_S: f64 = 0.05;
 
+/// What can be had of a process for two small files, however large it is.
+#[derive(Copy, Clone, PartialEq, Debug, Default)]
+pub struct Totals {
+    pub user_s: f64,
+    pub system_s: f64,
+    pub rss_bytes: u64,
+}
+
 /// One look at a process.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Reading {
@@ -52,14 +60,28 @@ impl Process {
         }
     }
 
-    pub fn read(self) -> io::Result<Reading> {
+    pub fn totals(self) -> io::Result<Totals> {
         let stat = self.file("stat")?;
         let (user_s, system_s) = cpu_times(&stat).ok_or_else(|| malformed("stat"))?;
         let status = self.file("status")?;
+        let rss_bytes = rss_bytes(&status).ok_or_else(|| malformed("status"))?;
+        Ok(Totals {
+            user_s,
+            system_s,
+            rss_bytes,
+        })
+    }
+
+    pub fn read(self) -> io::Result<Reading> {
+        let Totals {
+            user_s,
+            system_s,
+            rss_bytes,
+        } = self.totals()?;
         Ok(Reading {
             user_s,
             system_s,
-            rss_bytes: rss_bytes(&status).ok_or_else(|| malformed("status"))?,
+            rss_bytes,
             threads: self.threads()?,
             socket_drops: self.socket_drops()?,
         })

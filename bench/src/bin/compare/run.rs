@@ -9,7 +9,7 @@ use millrace_bench::bed::{Bed, CLIENTS};
 use millrace_loadgen::report::model::{Results, Step};
 
 use crate::args::{Load, RunArguments, Server};
-use crate::server::{KEY, LOAD_CPU, Ready};
+use crate::server::{KEY, LOAD_CPU, Ready, Running};
 use crate::watch::{Look, Seen, Watch};
 
 /// The generator waits so long between the last join and measuring.
@@ -61,12 +61,13 @@ impl Trial<'_> {
         let watch = Watch::begin(&ready);
         let mut child = command
             .spawn()
+            .map(Running)
             .map_err(|error| format!("millrace-loadgen does not start: {error}"))?;
         let mut share = self.share;
         let joined = Duration::from_secs_f64(f64::from(self.people()) / self.joins_per_s())
             + Duration::from_secs(1);
         // It ends with a failure where the service level breaks, which is a result.
-        while child.try_wait().map_err(|it| it.to_string())?.is_none() {
+        while child.0.try_wait().map_err(|it| it.to_string())?.is_none() {
             if watch.elapsed() > joined
                 && let Some(share) = share.take()
             {

@@ -22,18 +22,21 @@ const PERIOD_US: u64 = 10_000;
 pub(crate) struct Ready {
     pub(crate) url: String,
     pub(crate) pid: u32,
+    child: Option<Running>,
+    /// Cannot go before the process has.
     limit: Option<Limit>,
-    child: Option<Child>,
     pub(crate) bed: Option<Bed>,
 }
 
-impl Drop for Ready {
+/// A process that ends with its owner.
+#[derive(Debug)]
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        drop(self.limit.take());
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -45,8 +48,8 @@ impl Ready {
                 return Ok(Self {
                     url: url.clone(),
                     pid: *pid,
-                    limit: None,
                     child: None,
+                    limit: None,
                     bed: None,
                 });
             }
@@ -55,9 +58,9 @@ impl Ready {
         let child = spawn(&bed, words)?;
         let mut ready = Self {
             url: format!("ws://{}:{PORT}", Bed::server_address()),
-            pid: child.id(),
-            limit: None,
+            pid: child.0.id(),
             child: Some(child),
+            limit: None,
             bed: Some(bed),
         };
         ready.wait_until_it_listens()?;
@@ -76,7 +79,7 @@ impl Ready {
             if bed.listens(PORT)? {
                 break;
             }
-            if let Ok(Some(status)) = child.try_wait() {
+            if let Ok(Some(status)) = child.0.try_wait() {
                 return Err(format!("the server ended with {status}"));
             }
             if begun.elapsed() > START_TIMEOUT {
@@ -97,7 +100,7 @@ fn beside_us(program: &str) -> String {
     }
 }
 
-fn spawn(bed: &Bed, words: &[String]) -> Result<Child, String> {
+fn spawn(bed: &Bed, words: &[String]) -> Result<Running, String> {
     let (program, rest) = words.split_first().ok_or("an empty command")?;
     let program = &beside_us(program);
     let config = format!(
@@ -112,6 +115,7 @@ fn spawn(bed: &Bed, words: &[String]) -> Result<Child, String> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
+        .map(Running)
         .map_err(|error| format!("{program} does not start: {error}"))
 }
 

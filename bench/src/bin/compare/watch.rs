@@ -1,23 +1,19 @@
 //! Looks at a server's process while a load comes and goes.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use millrace_bench::bed::Bed;
+use millrace_loadgen::watch::Process;
 
 use crate::scrape::{self, Counters};
-use crate::server::{LOAD_CPU, Ready};
+use crate::server::{LOAD_CPU, Ready, Running};
 
 const PERIOD: Duration = Duration::from_millis(200);
-/// Ticks per second in `/proc/*/stat`, the same on every architecture.
-const USER_HZ: f64 = 100.0;
-/// Of x86-64, and of ARM64 as distributions build it.
-const PAGE_LEN: u64 = 4_096;
 
 /// A look at the process.
 #[derive(Copy, Clone, PartialEq, Debug, Default)]
@@ -30,18 +26,11 @@ pub(crate) struct Look {
 
 impl Look {
     pub(crate) fn at(pid: u32, at: Duration) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is a name in parentheses, which may hold anything; 14 and 15 are times.
-        let (_, rest) = stat.rsplit_once(')')?;
-        let mut fields = rest.split_ascii_whitespace().skip(11);
-        let mut ticks = || fields.next()?.parse::<f64>().ok();
-        let cpu_s = (ticks()? + ticks()?) / USER_HZ;
-        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+        let totals = Process { pid }.totals().ok()?;
         Some(Self {
             at_s: at.as_secs_f64(),
-            cpu_s,
-            rss_bytes: pages * PAGE_LEN,
+            cpu_s: totals.user_s + totals.system_s,
+            rss_bytes: totals.rss_bytes,
         })
     }
 }
@@ -82,8 +71,8 @@ pub(crate) struct Watch {
     begun: Instant,
     over: Arc<AtomicBool>,
     seen: Arc<Mutex<Seen>>,
-    looker: Option<JoinHandle<()>>,
-    scraper: Option<(Child, JoinHandle<()>)>,
+    looker: JoinHandle<()>,
+    scraper: Option<(Running, JoinHandle<()>)>,
 }
 
 impl Watch {
@@ -105,7 +94,7 @@ impl Watch {
             })
         };
         let scraper = spawn_scraper(server).and_then(|mut child| {
-            let lines = BufReader::new(child.stdout.take()?).lines();
+            let lines = BufReader::new(child.0.stdout.take()?).lines();
             let seen = Arc::clone(&seen);
             let reader = std::thread::spawn(move || {
                 for line in lines.map_while(Result::ok) {
@@ -120,7 +109,7 @@ impl Watch {
             begun,
             over,
             seen,
-            looker: Some(looker),
+            looker,
             scraper,
         }
     }
@@ -129,14 +118,12 @@ impl Watch {
         self.begun.elapsed()
     }
 
-    pub(crate) fn end(mut self) -> Seen {
+    pub(crate) fn end(self) -> Seen {
         self.over.store(true, Ordering::Relaxed);
-        if let Some(looker) = self.looker.take() {
-            let _ = looker.join();
-        }
-        if let Some((mut child, reader)) = self.scraper.take() {
-            let _ = child.kill();
-            let _ = child.wait();
+        // A thread that panicked has said so; what it saw counts.
+        let _ = self.looker.join();
+        if let Some((child, reader)) = self.scraper {
+            drop(child);
             let _ = reader.join();
         }
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
@@ -144,7 +131,7 @@ impl Watch {
 }
 
 /// Ourselves, in the client's namespace; nothing where there is no bed.
-fn spawn_scraper(server: &Ready) -> Option<Child> {
+fn spawn_scraper(server: &Ready) -> Option<Running> {
     let address = server.url.strip_prefix("ws://")?;
     let this = std::env::current_exe().ok()?;
     let mut command = match &server.bed {
@@ -157,5 +144,6 @@ fn spawn_scraper(server: &Ready) -> Option<Child> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
+        .map(Running)
         .ok()
 }
