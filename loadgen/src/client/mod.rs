@@ -1,6 +1,7 @@
 //! One client: a participant with its signaling session and its two peer connections.
 
 mod connection;
+mod negotiation;
 mod publish;
 mod session;
 mod subscribe;

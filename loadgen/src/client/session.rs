@@ -8,11 +8,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::connection::Connection;
-use super::publish::{Publication, receiving};
+use super::negotiation::{Offers, first_lines, join_request};
+use super::publish::Publication;
 use super::subscribe::Gallery;
 use super::{ClientError, ClientSpec, JoinTimes, Path, Server};
 use crate::pump::{Command, PeerEvent, PeerId, PumpHandle};
-use crate::sdp::{self, Description, Line, SectionKind};
+use crate::sdp::Line;
 use crate::signal::Signal;
 use crate::token::Permission;
 
@@ -21,60 +22,29 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// LiveKit's default; servers tell another.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Sections for each kind of medium that a client with a single connection offers from the
-/// beginning, as LiveKit's do; the server asks for more.
-const RECEIVING_SECTIONS: u32 = 3;
-/// More than any room has, so that a server cannot make a client swell.
-const SECTIONS_MAX: u32 = 1024;
-
 /// A participant in a room.
 #[derive(Debug)]
 pub struct Client {
-    spec: ClientSpec,
-    server: Server,
-    signal: Signal,
-    pump: PumpHandle,
+    pub(super) spec: ClientSpec,
+    pub(super) server: Server,
+    pub(super) signal: Signal,
+    pub(super) pump: PumpHandle,
     server_info: proto::ServerInfo,
-    fingerprint: Fingerprint,
+    pub(super) fingerprint: Fingerprint,
     began: Instant,
     times: JoinTimes,
-    publications: Vec<Publication>,
-    publisher: Option<Connection>,
-    subscriber: Option<Connection>,
+    pub(super) publications: Vec<Publication>,
+    pub(super) publisher: Option<Connection>,
+    pub(super) subscriber: Option<Connection>,
     /// Candidates that came before their connection.
-    early: Vec<(proto::SignalTarget, SocketAddr)>,
+    pub(super) early: Vec<(proto::SignalTarget, SocketAddr)>,
     gallery: Gallery,
     /// What our offers consist of: sections keep their place.
-    lines: Vec<Line>,
-    offer: OfferState,
-    events_tx: UnboundedSender<(PeerId, PeerEvent)>,
+    pub(super) lines: Vec<Line>,
+    pub(super) offers: Offers,
+    pub(super) events_tx: UnboundedSender<(PeerId, PeerEvent)>,
     events: UnboundedReceiver<(PeerId, PeerEvent)>,
     ping: Interval,
-}
-
-/// How far our offers have come.
-#[derive(Debug, Default)]
-struct OfferState {
-    sent: u32,
-    answered: u32,
-    /// The sections have changed since the last one.
-    stale: bool,
-}
-
-fn join_request(
-    spec: &ClientSpec,
-    publications: &[Publication],
-    offer: proto::SessionDescription,
-) -> proto::JoinRequest {
-    proto::JoinRequest {
-        connection_settings: Some(proto::ConnectionSettings {
-            auto_subscribe: spec.subscribe,
-            ..proto::ConnectionSettings::default()
-        }),
-        add_track_requests: publications.iter().map(Publication::request).collect(),
-        publisher_offer: Some(offer),
-        ..proto::JoinRequest::default()
-    }
 }
 
 /// As often as the server wants it.
@@ -86,11 +56,6 @@ fn ping(join: &proto::JoinResponse) -> Interval {
     let mut ping = interval(pace);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ping
-}
-
-fn receiving_lines(audios: u32, videos: u32) -> impl Iterator<Item = Line> {
-    let audios = (0..audios.min(SECTIONS_MAX)).map(|_| receiving(SectionKind::Audio));
-    audios.chain((0..videos.min(SECTIONS_MAX)).map(|_| receiving(SectionKind::Video)))
 }
 
 /// What woke a client.
@@ -138,13 +103,9 @@ impl Client {
             .join_token(&spec.room, &spec.identity, permission, now);
         let (events_tx, events) = unbounded_channel();
         let publications: Vec<_> = spec.tracks.iter().cloned().map(Publication::new).collect();
-        let sends = publications.iter().map(|it| Line::Send(it.offered()));
-        let mut lines: Vec<_> = sends.chain([Line::Data]).collect();
+        let lines = first_lines(&publications, server.single && spec.subscribe);
         let mut publisher = None;
         let (signal, join) = if server.single {
-            if spec.subscribe {
-                lines.extend(receiving_lines(RECEIVING_SECTIONS, RECEIVING_SECTIONS));
-            }
             let mut connection = Connection::open(&pump, &spec, &events_tx)?;
             let offer = connection.offer(fingerprint, &lines, 1);
             let request = join_request(&spec, &publications, offer);
@@ -172,10 +133,7 @@ impl Client {
                 signaled: Some(began.elapsed()),
                 ..JoinTimes::default()
             },
-            offer: OfferState {
-                sent: u32::from(publisher.is_some()),
-                ..OfferState::default()
-            },
+            offers: Offers::sent(u32::from(publisher.is_some())),
             publisher,
             subscriber: None,
             early: Vec::new(),
@@ -184,22 +142,19 @@ impl Client {
             events,
             ping: ping(&join),
         };
-        if !server.single {
-            client.request_tracks().await?;
-        }
-        if client.publications.is_empty() && client.spec.may_publish {
-            client.offer_when_registered().await?;
-        }
-        client.arrange(&join.other_participants).await?;
+        client.begin(&join.other_participants).await?;
         Ok(client)
     }
 
-    async fn request_tracks(&mut self) -> Result<(), ClientError> {
-        for publication in &self.publications {
-            let request = signal_request::Message::AddTrack(publication.request());
-            self.signal.send(request).await?;
+    /// What follows the server's first message.
+    async fn begin(&mut self, others: &[proto::ParticipantInfo]) -> Result<(), ClientError> {
+        if !self.server.single {
+            self.request_tracks().await?;
         }
-        Ok(())
+        if self.publications.is_empty() && self.spec.may_publish {
+            self.offer_when_registered().await?;
+        }
+        self.arrange(others).await
     }
 
     pub fn identity(&self) -> &str {
@@ -264,12 +219,7 @@ impl Client {
         match message {
             Message::Offer(offer) => self.answer(&offer).await,
             Message::Answer(answer) => self.take_answer(&answer).await,
-            Message::MediaSectionsRequirement(more) => {
-                self.lines
-                    .extend(receiving_lines(more.num_audios, more.num_videos));
-                self.offer.stale = true;
-                self.offer_again().await
-            }
+            Message::MediaSectionsRequirement(more) => self.add_sections(&more).await,
             Message::Trickle(trickle) => {
                 self.trickle(&trickle);
                 Ok(())
@@ -345,122 +295,6 @@ impl Client {
             self.times
                 .connected
                 .get_or_insert_with(|| self.began.elapsed());
-        }
-    }
-
-    async fn answer(&mut self, offer: &proto::SessionDescription) -> Result<(), ClientError> {
-        let mut description = Description::parse(&offer.sdp)?;
-        self.redirect(&mut description);
-        let mut connection = match self.subscriber.take() {
-            Some(connection) => connection,
-            None => Connection::open(&self.pump, &self.spec, &self.events_tx)?,
-        };
-        let local = connection.local(self.fingerprint);
-        let sdp = sdp::answer(&local, &description);
-        self.pump.send(Command::Remote {
-            peer: connection.peer,
-            description: Box::new(description),
-            offered: false,
-        });
-        self.subscriber = Some(connection);
-        self.take_early(proto::SignalTarget::Subscriber);
-        let answer = proto::SessionDescription {
-            r#type: "answer".to_owned(),
-            sdp,
-            id: offer.id,
-            ..proto::SessionDescription::default()
-        };
-        Ok(self
-            .signal
-            .send(signal_request::Message::Answer(answer))
-            .await?)
-    }
-
-    async fn offer_when_registered(&mut self) -> Result<(), ClientError> {
-        let registered = self.publications.iter().all(|it| it.registered);
-        if !registered || self.publisher.is_some() {
-            return Ok(());
-        }
-        self.publisher = Some(Connection::open(&self.pump, &self.spec, &self.events_tx)?);
-        self.offer.stale = true;
-        self.offer_again().await
-    }
-
-    /// Sends an offer if one is due and none is under way.
-    async fn offer_again(&mut self) -> Result<(), ClientError> {
-        let Some(connection) = &mut self.publisher else {
-            return Ok(());
-        };
-        if !self.offer.stale || self.offer.sent > self.offer.answered {
-            return Ok(());
-        }
-        self.offer.stale = false;
-        self.offer.sent += 1;
-        let offer = connection.offer(self.fingerprint, &self.lines, self.offer.sent);
-        Ok(self
-            .signal
-            .send(signal_request::Message::Offer(offer))
-            .await?)
-    }
-
-    async fn take_answer(&mut self, answer: &proto::SessionDescription) -> Result<(), ClientError> {
-        let mut description = Description::parse(&answer.sdp)?;
-        self.redirect(&mut description);
-        let Some(connection) = &self.publisher else {
-            return Ok(());
-        };
-        let peer = connection.peer;
-        let mut tracks = Vec::new();
-        if self.offer.answered == 0 {
-            for (index, publication) in self.publications.iter().enumerate() {
-                let track = publication.published(index, &description);
-                tracks.push(track.ok_or_else(|| ClientError::Refused(publication.cid.clone()))?);
-            }
-        }
-        self.offer.answered = self.offer.sent;
-        self.pump.send(Command::Remote {
-            peer,
-            description: Box::new(description),
-            offered: true,
-        });
-        if !tracks.is_empty() {
-            self.pump.send(Command::Publish { peer, tracks });
-        }
-        self.take_early(proto::SignalTarget::Publisher);
-        self.offer_again().await
-    }
-
-    fn trickle(&mut self, trickle: &proto::TrickleRequest) {
-        if self.server.media_address.is_some() {
-            return;
-        }
-        if let Some(addr) = super::trickled(trickle) {
-            self.early.push((trickle.target(), addr));
-            self.take_early(trickle.target());
-        }
-    }
-
-    /// Hands on the candidates of a side whose connection is there.
-    fn take_early(&mut self, target: proto::SignalTarget) {
-        let connection = match target {
-            proto::SignalTarget::Publisher => &self.publisher,
-            proto::SignalTarget::Subscriber => &self.subscriber,
-        };
-        let Some(peer) = connection.as_ref().map(|it| it.peer) else {
-            return;
-        };
-        let pump = &self.pump;
-        self.early.retain(|(side, addr)| {
-            if *side == target {
-                pump.send(Command::Candidate { peer, addr: *addr });
-            }
-            *side != target
-        });
-    }
-
-    fn redirect(&self, description: &mut Description) {
-        if let Some(addr) = self.server.media_address {
-            description.candidates = vec![sdp::Candidate { addr, priority: 1 }];
         }
     }
 
