@@ -20,7 +20,8 @@ use super::timer::Timer;
 use crate::participant::{Participant, ParticipantId};
 
 /// Version of what memos say. Any change of [`RoomMemo`] or of what serde takes of
-/// [`Participant`] raises it; memos of another version are not read.
+/// [`Participant`] raises it; memos of another version are not read. `tests/memos.rs` notices what
+/// changes the bytes.
 const MEMO_VERSION: u8 = 1;
 
 /// A room may spend a twentieth of its time on memos: in one of hundreds, where a new track changes

@@ -4,6 +4,7 @@ mod api;
 mod harness;
 mod join;
 mod media;
+mod memos;
 mod permissions;
 mod publish;
 mod restore;

@@ -5,7 +5,7 @@ use proto::signal_response::Message;
 use super::harness::{Client, Node, SINGLE, claims, description, params};
 use crate::room::JoinParams;
 
-fn single() -> JoinParams {
+pub(super) fn single() -> JoinParams {
     JoinParams {
         v1: Some(Box::new(proto::JoinRequest {
             client_info: Some(params().client_info),
@@ -20,7 +20,7 @@ fn single() -> JoinParams {
     }
 }
 
-async fn answer_of(client: &mut Client) -> proto::SessionDescription {
+pub(super) async fn answer_of(client: &mut Client) -> proto::SessionDescription {
     client
         .wait(|message| match message {
             Message::Answer(answer) => Some(answer),
