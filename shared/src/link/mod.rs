@@ -14,6 +14,8 @@ mod latency;
 mod media;
 mod opening;
 mod overflow;
+#[cfg(any(test, feature = "sim"))]
+pub mod samples;
 mod snapshot;
 
 pub use command::{
