@@ -12,6 +12,7 @@ pub mod ids;
 pub mod limits;
 pub mod link;
 pub mod payload;
+pub mod random;
 pub mod sctp;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

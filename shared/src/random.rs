@@ -1,11 +1,11 @@
-//! Random numbers of a simulation.
+//! Random numbers from a seed, without secrecy: of a shard's start values, and of simulations.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const MILLION: u64 = 1_000_000;
 
-/// SplitMix64 (Steele, Lea, Flood 2014). Each part of a world has its own, by [`Prng::fork`], so
+/// SplitMix64 (Steele, Lea, Flood 2014). Each part of a simulated world has its own, by [`Prng::fork`], so
 /// that one part which asks more often does not change what the others get.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Prng(u64);

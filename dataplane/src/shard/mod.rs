@@ -31,6 +31,7 @@ use millrace_shared::dtls::{Identity, PollBuffer};
 use millrace_shared::ids::{DownTrackId, GroupId, Pt, ShardId, TrackId, TransportId};
 use millrace_shared::limits::DATAGRAM_RECEIVE_LEN_MAX;
 use millrace_shared::link::{Event, EventSink, ShardMetrics};
+use millrace_shared::random::Prng;
 use millrace_shared::time::{Epoch, Timestamp};
 use millrace_shared::wire::rtcp::ReportBlock;
 use std::collections::VecDeque;
@@ -87,26 +88,6 @@ struct DownEntry {
     track: DownTrack,
     started: bool,
     armed: Armed,
-}
-
-/// Random numbers that a shard needs (SSRC starts, sequence starts); seeded by its host, so that
-/// one seed is one run.
-#[derive(Debug)]
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood 2014): enough for start values, which need no secrecy.
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }
 
 /// What a shard is born with.
@@ -170,7 +151,8 @@ pub struct Shard {
     epoch: Epoch,
     identity: Identity,
     events: Box<dyn EventSink>,
-    random: Random,
+    /// Of SSRC and sequence starts; seeded by the host, so that one seed is one run.
+    random: Prng,
     speakers: SpeakerConfig,
     lanes: Lanes,
     one_port: bool,
@@ -232,7 +214,7 @@ impl Shard {
             epoch: setup.epoch,
             identity: setup.identity,
             events: setup.events,
-            random: Random::new(setup.seed),
+            random: Prng::new(setup.seed),
             speakers: setup.speakers,
             lanes: setup.lanes,
             one_port: setup.one_port,

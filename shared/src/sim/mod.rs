@@ -6,9 +6,8 @@
 mod agenda;
 mod network;
 mod pcap;
-mod random;
 
+pub use crate::random::Prng;
 pub use agenda::Agenda;
 pub use network::{Burst, Fate, Loss, Path, PathConfig, PathCounts};
 pub use pcap::PcapWriter;
-pub use random::Prng;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use super::random::Prng;
+use crate::random::Prng;
 use crate::time::Timestamp;
 
 /// Per datagram of IPv4 and UDP, for what a rate limit counts.
