@@ -127,7 +127,8 @@ impl IceAgent {
 
     pub fn add_candidate(&mut self, now: Timestamp, remote: SocketAddr) {
         let known = self.checks.iter().any(|check| check.remote == remote);
-        if known || self.checks.len() >= CANDIDATES_MAX {
+        // The first pair nominated stays: answers from elsewhere would pass for its consent.
+        if known || self.selected.is_some() || self.checks.len() >= CANDIDATES_MAX {
             return;
         }
         self.checks.push(Check {

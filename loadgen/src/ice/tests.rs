@@ -66,6 +66,15 @@ fn the_candidate_that_answers_is_nominated() {
 }
 
 #[test]
+fn a_candidate_behind_the_nomination_is_not_checked() {
+    let mut agent = agent(&[200]);
+    let mut server = IceLite::new(&credentials(SERVER));
+    exchange(&mut agent, &mut server, 200, Timestamp::ZERO);
+    agent.add_candidate(Timestamp::ZERO, addr(300));
+    assert_eq!(agent.next_timeout(), Timestamp::ZERO + CONSENT_INTERVAL);
+}
+
+#[test]
 fn consent_ends_without_answers() {
     let mut agent = agent(&[200]);
     let mut server = IceLite::new(&credentials(SERVER));
