@@ -96,7 +96,18 @@ fn roots(trust: Trust<'_>) -> Result<RootCertStore, DialError> {
             }
             found
         }
-        Trust::Host | Trust::Anyone => rustls_native_certs::load_native_certs().certs,
+        Trust::Host | Trust::Anyone => {
+            let found = rustls_native_certs::load_native_certs();
+            // Single files that cannot be read are common; that none can is what would look like an
+            // untrusted server.
+            match found.errors.first() {
+                Some(error) if found.certs.is_empty() => {
+                    let host = "this host's authorities".to_owned();
+                    return Err(DialError::Certificates(host, error.to_string()));
+                }
+                _ => found.certs,
+            }
+        }
     };
     store.add_parsable_certificates(found);
     Ok(store)
