@@ -102,7 +102,6 @@ const CLIENTS_INDEX: usize = 127;
 /// One of the two that are compared.
 struct Subject {
     pump: Pump,
-    index: usize,
     samples: UnboundedReceiver<Sample>,
     microseconds: Vec<f64>,
     packets: u64,
@@ -131,7 +130,6 @@ pub async fn measure(traffic: Traffic, bed: Bed) -> Result<OwnCost, OwnCostError
         };
         subjects.push(Subject {
             pump,
-            index,
             samples,
             microseconds: Vec::new(),
             packets: 0,
@@ -197,14 +195,6 @@ impl Subject {
         self.packets += packets;
         self.microseconds.push(cpu_s * 1e6 / packets as f64);
         Ok(())
-    }
-}
-
-impl std::fmt::Debug for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subject")
-            .field("index", &self.index)
-            .finish_non_exhaustive()
     }
 }
 
