@@ -177,8 +177,9 @@ impl EncodingRx {
         }
     }
 
-    /// What to ask the publisher for again. What is given up, only a key frame replaces: subscribers
-    /// would see that as late as a second after, and ask then.
+    /// What to ask the publisher for again. What is given up, only a key frame replaces, unless it was
+    /// of an upper temporal layer, which nobody can tell: subscribers would see that as late as a
+    /// second after, and ask then.
     pub(super) fn due_nacks(&mut self, now: Timestamp) -> NackBatch {
         let due = self.nacks.due(now);
         if self.nacks.take_broken() {

@@ -53,7 +53,7 @@ pub struct NackRegister {
     abandoned: u64,
     /// Where the newest key frame begins: decoding needs nothing before it.
     keyframe: ExtSeq,
-    /// A packet was given up that decoding needs.
+    /// A packet was given up that decoding may need.
     broken: bool,
 }
 
@@ -71,6 +71,9 @@ impl Missing {
     fn next_at(&self, rtt: Duration) -> Timestamp {
         match self.tries {
             0 => self.since + REORDER_TOLERANCE,
+            // Time for the answer, of a publisher far away as well: to ask for a key frame that
+            // nobody needs costs it more than the rest of the wait.
+            tries if tries >= self.tries_max => self.asked_at + INTERVAL_MAX,
             tries => self.asked_at + interval(rtt, tries),
         }
     }
@@ -196,8 +199,10 @@ impl NackRegister {
         }
     }
 
-    /// Whether [`Self::due`] gave up a packet since the last call without which decoding cannot go
-    /// on before the next key frame.
+    /// Whether [`Self::due`] gave up a packet since the last call that lies behind the newest key
+    /// frame. Most likely decoding cannot go on without it before the next one: what belonged to
+    /// an upper temporal layer alone can be done without, but a packet that never came does not
+    /// tell its layer.
     pub fn take_broken(&mut self) -> bool {
         std::mem::take(&mut self.broken)
     }
