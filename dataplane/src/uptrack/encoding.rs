@@ -82,9 +82,19 @@ impl EncodingRx {
         }
     }
 
-    pub(super) fn bind(&mut self, ssrc: Ssrc, rtx: bool) {
+    /// A packet of an SSRC that nobody knows claims to be of this encoding. Whether it is.
+    pub(super) fn learn(&mut self, ssrc: Ssrc, rtx: bool) -> bool {
         if rtx {
-            self.rx.bind_rtx(ssrc);
+            return self.hear_repair(ssrc);
+        }
+        self.bind(ssrc, false);
+        true
+    }
+
+    /// A new source is repaired by another stream than the one before it, if by any.
+    fn bind(&mut self, ssrc: Ssrc, rtx: bool) {
+        if rtx {
+            self.rx.bind_rtx(Some(ssrc));
             return;
         }
         let before = (self.rx.ssrc(), self.rx.rtx_ssrc());
@@ -95,9 +105,8 @@ impl EncodingRx {
                 ssrc: left,
                 rtx_ssrc,
             };
-            if let Some(rtx_ssrc) = self.former.leave(left, ssrc) {
-                self.rx.bind_rtx(rtx_ssrc);
-            }
+            let rtx_ssrc = self.former.leave(left, ssrc);
+            self.rx.bind_rtx(rtx_ssrc);
             self.nacks.clear();
         }
     }
@@ -106,7 +115,7 @@ impl EncodingRx {
     /// it becomes by this when the publisher has come back to it.
     pub(super) fn hear(&mut self, ssrc: Ssrc, rtx: bool) -> bool {
         if rtx {
-            return self.rx.rtx_ssrc() == Some(ssrc);
+            return self.hear_repair(ssrc);
         }
         if self.rx.ssrc() == Some(ssrc) {
             self.former.note_current();
@@ -118,6 +127,21 @@ impl EncodingRx {
         self.bind(ssrc, false);
         // The first packets of what it sends now are gone.
         self.want_keyframe();
+        true
+    }
+
+    /// A retransmission. Whether it repairs the current source.
+    fn hear_repair(&mut self, ssrc: Ssrc) -> bool {
+        let current = self.rx.rtx_ssrc();
+        if current == Some(ssrc) {
+            self.former.note_current_repair();
+            return true;
+        }
+        if !self.former.note_other_repair(ssrc, current) {
+            return false;
+        }
+        self.former.note_current_repair();
+        self.rx.bind_rtx(Some(ssrc));
         true
     }
 
@@ -253,5 +277,76 @@ impl EncodingRx {
             bytes: self.reported.bytes - before.bytes,
             lost: self.reported.lost - before.lost,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CURRENT: Ssrc = Ssrc(77);
+    const CURRENT_RTX: Ssrc = Ssrc(78);
+    const FORMER_RTX: Ssrc = Ssrc(20);
+
+    /// It began with another source, which was repaired by `rtx_ssrc`.
+    fn encoding(rtx_ssrc: Option<Ssrc>) -> EncodingRx {
+        let config = Encoding {
+            rid: None,
+            spatial: 0,
+            ssrc: Some(Ssrc(10)),
+            rtx_ssrc,
+        };
+        let mut encoding = EncodingRx::new(MediaKind::Video, &config);
+        assert!(encoding.learn(CURRENT, false));
+        encoding
+    }
+
+    #[test]
+    fn a_late_repair_of_a_former_source_takes_nothing_over() {
+        // Known by the description, or by nothing so far.
+        for known in [Some(FORMER_RTX), None] {
+            let mut encoding = encoding(known);
+            assert!(encoding.learn(CURRENT_RTX, true));
+            assert!(!encoding.hear(FORMER_RTX, true));
+            assert!(!encoding.learn(FORMER_RTX, true));
+            assert_eq!(encoding.rx.rtx_ssrc(), Some(CURRENT_RTX));
+            assert!(encoding.hear(CURRENT_RTX, true));
+        }
+        let mut encoding = encoding(Some(FORMER_RTX));
+        assert!(encoding.learn(CURRENT_RTX, true));
+        assert!((0..50).all(|_| !encoding.hear(FORMER_RTX, true)));
+    }
+
+    #[test]
+    fn a_former_repair_is_none_of_a_source_that_has_none_yet() {
+        let mut encoding = encoding(Some(FORMER_RTX));
+        assert_eq!(encoding.rx.rtx_ssrc(), None);
+        assert!(!encoding.hear(FORMER_RTX, true));
+        assert!(encoding.learn(CURRENT_RTX, true));
+    }
+
+    #[test]
+    fn a_repair_that_was_taken_by_mistake_gives_way_to_the_one_that_goes_on() {
+        let mut encoding = encoding(None);
+        // Late, and never heard before.
+        assert!(encoding.learn(FORMER_RTX, true));
+        assert!((0..10).any(|_| encoding.learn(CURRENT_RTX, true)));
+        // Heard before the source that it repairs.
+        let mut encoding = self::encoding(None);
+        assert!(encoding.learn(Ssrc(88), true));
+        assert!(encoding.learn(Ssrc(87), false));
+        assert!((0..10).any(|_| encoding.hear(Ssrc(88), true)));
+    }
+
+    #[test]
+    fn the_description_says_what_repairs_a_source() {
+        let mut encoding = encoding(Some(FORMER_RTX));
+        encoding.update(&Encoding {
+            rid: None,
+            spatial: 0,
+            ssrc: Some(CURRENT),
+            rtx_ssrc: Some(FORMER_RTX),
+        });
+        assert!(encoding.hear(FORMER_RTX, true));
     }
 }

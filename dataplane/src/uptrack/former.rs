@@ -10,6 +10,24 @@ const RETURN_PACKETS_MIN: u8 = 5;
 /// Older ones stay strangers.
 const SOURCES_MAX: usize = 4;
 
+/// Packets of a source that is not the current one, since a packet of that.
+#[derive(Debug, Default)]
+struct Run(Option<(Ssrc, u8)>);
+
+impl Run {
+    fn end(&mut self) {
+        self.0 = None;
+    }
+
+    /// Whether the publisher means this one.
+    fn note(&mut self, ssrc: Ssrc) -> bool {
+        let before = self.0.filter(|(it, _)| *it == ssrc);
+        let heard = before.map_or(0, |(_, heard)| heard) + 1;
+        self.0 = Some((ssrc, heard));
+        heard >= RETURN_PACKETS_MIN
+    }
+}
+
 /// A source and what repaired it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) struct Source {
@@ -21,8 +39,9 @@ pub(super) struct Source {
 pub(super) struct FormerSources {
     /// The one left last is the last.
     sources: ArrayVec<Source, SOURCES_MAX>,
-    /// Heard since the current source was, and how often.
-    returning: Option<(Ssrc, u8)>,
+    returning: Run,
+    /// The same of what repairs them.
+    repairing: Run,
 }
 
 impl FormerSources {
@@ -35,13 +54,14 @@ impl FormerSources {
             self.sources.remove(0);
         }
         self.sources.push(left);
-        self.returning = None;
+        self.returning.end();
+        self.repairing.end();
         known.and_then(|it| it.rtx_ssrc)
     }
 
     /// A packet of the current source.
     pub(super) fn note_current(&mut self) {
-        self.returning = None;
+        self.returning.end();
     }
 
     /// A packet of another one. Whether the publisher has come back to it.
@@ -49,10 +69,26 @@ impl FormerSources {
         if !self.sources.iter().any(|it| it.ssrc == ssrc) {
             return false;
         }
-        let before = self.returning.filter(|(it, _)| *it == ssrc);
-        let heard = before.map_or(0, |(_, heard)| heard) + 1;
-        self.returning = Some((ssrc, heard));
-        heard >= RETURN_PACKETS_MIN
+        self.returning.note(ssrc)
+    }
+
+    /// A packet of what repairs the current source.
+    pub(super) fn note_current_repair(&mut self) {
+        self.repairing.end();
+    }
+
+    /// A retransmission of another stream than `current`, which repairs the current source, if any
+    /// does yet. Whether it repairs the current source from now on.
+    ///
+    /// What repaired a former source may be late, and many packets of it, so that it takes nothing
+    /// from another one. It may also have been the first that was heard of the current source.
+    pub(super) fn note_other_repair(&mut self, ssrc: Ssrc, current: Option<Ssrc>) -> bool {
+        let is_former = self.sources.iter().any(|it| it.rtx_ssrc == Some(ssrc));
+        match (is_former, current) {
+            (false, None) => true,
+            (true, Some(_)) => false,
+            (true, None) | (false, Some(_)) => self.repairing.note(ssrc),
+        }
     }
 }
 

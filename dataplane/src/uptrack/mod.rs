@@ -154,7 +154,8 @@ impl UpTrack {
     /// has the payload type) stands for, and learns the SSRC. None if it is none of ours.
     ///
     /// A stream that had another SSRC goes on under the new one: packets of the old one are
-    /// strangers from then on, unless the publisher comes back to it (`former.rs`).
+    /// strangers from then on, unless the publisher comes back to it (`former.rs`). Its repairs change
+    /// with it; without it only for a stream that goes on while the one before does not.
     pub fn resolve(&mut self, claim: &StreamClaim<'_>) -> Option<StreamRole> {
         let rtx = self.codec(claim.pt, true).is_some();
         if !rtx && self.codec(claim.pt, false).is_none() {
@@ -162,8 +163,7 @@ impl UpTrack {
         }
         let index = self.claimed(claim, rtx)?;
         let encoding = self.encodings.get_mut(index)?;
-        encoding.bind(claim.ssrc, rtx);
-        Some(StreamRole {
+        encoding.learn(claim.ssrc, rtx).then_some(StreamRole {
             spatial: encoding.spatial,
             rtx,
         })

@@ -98,8 +98,8 @@ impl StreamRx {
         true
     }
 
-    pub fn bind_rtx(&mut self, ssrc: Ssrc) {
-        self.rtx_ssrc = Some(ssrc);
+    pub fn bind_rtx(&mut self, ssrc: Option<Ssrc>) {
+        self.rtx_ssrc = ssrc;
     }
 
     pub fn receive(&mut self, now: Timestamp, packet: &RxPacket) -> Result<Arrival, DropReason> {
