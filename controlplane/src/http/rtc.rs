@@ -1,5 +1,6 @@
 //! Joining: `/rtc` and `/rtc/v1`, each with a check that does not join.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -44,7 +45,7 @@ async fn validate(site: &Site, request: Request, v1: bool) -> Response {
         Ok(admission) => admission,
         Err(unfit) => return unfit.into_response(),
     };
-    if !site.visits.may_join(bearer::remote(&parts)) {
+    if !params.reconnect && !site.visits.may_join(bearer::remote(&parts)) {
         return too_many_joins();
     }
     match site.rooms.validate(&claims, &params).await {
@@ -65,8 +66,9 @@ async fn join(site: Site, request: Request, v1: bool) -> Response {
         Ok(admission) => admission,
         Err(unfit) => return unfit.into_response(),
     };
-    if !site.visits.join(bearer::remote(&parts)) {
-        site.sockets.refused(Limit::JoinsPerAddress);
+    let remote = bearer::remote(&parts);
+    let resumes = params.reconnect && site.visits.resume(&claims);
+    if !resumes && !charge_join(&site, remote) {
         return too_many_joins();
     }
     let (response, upgrade) = match websocket::accept(&mut parts) {
@@ -82,6 +84,10 @@ async fn join(site: Site, request: Request, v1: bool) -> Response {
             return (StatusCode::INTERNAL_SERVER_ERROR, text).into_response();
         }
     };
+    // The room did not know the session.
+    if resumes && session.participant_sid.is_empty() && !charge_join(&site, remote) {
+        return too_many_joins();
+    }
     let place = parts.extensions.remove::<Place>();
     if let Some(place) = &place {
         place.recognise();
@@ -100,6 +106,23 @@ async fn join(site: Site, request: Request, v1: bool) -> Response {
         drop(place);
     });
     response
+}
+
+/// False when the address has joined too often.
+fn charge_join(site: &Site, remote: IpAddr) -> bool {
+    let allowed = site.visits.join(remote);
+    if !allowed {
+        site.sockets.refused(Limit::JoinsPerAddress);
+        if let Some(untold) = site.visits.refuse_join() {
+            // With the address: it tells a proxy, for which the limit is to be raised, from a flood.
+            tracing::info!(
+                %remote,
+                untold,
+                "a join was refused: its address joins more often than limit.joins_per_address"
+            );
+        }
+    }
+    allowed
 }
 
 fn message_len_max(site: &Site) -> usize {

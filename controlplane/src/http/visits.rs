@@ -1,6 +1,8 @@
-//! How often an address may join, and how often show a token that is refused.
+//! How often an address may join, and how often show a token that is refused; how often a session may
+//! be resumed.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +11,7 @@ use millrace_shared::bucket::{Bucket, Rate};
 use millrace_shared::time::Timestamp;
 
 use super::strangers::owner;
+use crate::auth::Claims;
 
 /// At once an address may have the joins of so many seconds: a company behind one address comes back
 /// after an outage, and somebody who joins again and again still does not keep the rooms busy.
@@ -18,6 +21,20 @@ const REFUSED_TOKENS: Rate = Rate {
     per_second: 10,
     burst: 100,
 };
+/// Resumes of one session that cost its address nothing: when a network comes back, everybody behind
+/// it resumes at once, and more often than once. Clients try again after 0.3 s and ever more slowly.
+///
+/// Who has one valid token can have this many of them: each costs a response that lists the room, and
+/// an ICE restart of his own transports, less than he may ask for over an open socket
+/// (`signal_socket::REQUESTS`). What exceeds it is charged as a join, and so is a resume of a session
+/// that does not exist, after its room was asked: to look for sessions costs what it did.
+const RESUMES: Rate = Rate {
+    per_second: 1,
+    burst: 20,
+};
+/// A refusal is told this rarely, with the number of those that were not: whose clients are refused
+/// has to know why, and a flood shall not fill the disk.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// Addresses that are remembered: 5 MiB. One that is too many is not limited, as nobody is who has
 /// so many addresses.
 const ADDRESSES_MAX: usize = 65_536;
@@ -31,12 +48,19 @@ pub(super) struct Visits {
     /// None: a proxy before us speaks for everybody.
     joins: Option<Rate>,
     memory: Arc<Mutex<Memory>>,
+    /// Of a session's name. Nobody can choose names that fall together.
+    hasher: RandomState,
 }
 
 #[derive(Debug, Default)]
 struct Memory {
     taken: HashMap<IpAddr, Taken>,
+    resumes: HashMap<u64, Bucket>,
     swept_at: Option<Timestamp>,
+    resumes_swept_at: Option<Timestamp>,
+    /// Refusals since the one that was told last, and when that was.
+    untold: u64,
+    told_at: Option<Timestamp>,
 }
 
 #[derive(Copy, Clone, Debug, Default)]
@@ -66,6 +90,7 @@ impl Visits {
             begun: Instant::now(),
             joins,
             memory: Arc::default(),
+            hasher: RandomState::new(),
         }
     }
 
@@ -79,6 +104,18 @@ impl Visits {
             return true;
         };
         self.take(now, remote, |taken| taken.joins.take(now, rate, 1))
+    }
+
+    /// A resume of the session that a good token names; false when it is to be charged as a join.
+    pub(super) fn resume(&self, claims: &Claims) -> bool {
+        let room = claims.video.as_ref().map(|grant| &grant.room);
+        let session = self.hasher.hash_one((&claims.iss, &claims.sub, room));
+        self.lock().resume(self.now(), session)
+    }
+
+    /// A join was refused: what to tell of it now, and how many were not told before.
+    pub(super) fn refuse_join(&self) -> Option<u64> {
+        self.lock().refuse_join(self.now())
     }
 
     /// Whether [`Self::join`] would be allowed.
@@ -128,9 +165,7 @@ impl Memory {
         joins: Option<Rate>,
     ) -> Option<&mut Taken> {
         if self.taken.len() >= ADDRESSES_MAX && !self.taken.contains_key(&address) {
-            let due = self.swept_at.is_none_or(|at| at + SWEEP_INTERVAL <= now);
-            if due {
-                self.swept_at = Some(now);
+            if is_due(&mut self.swept_at, now, SWEEP_INTERVAL) {
                 self.taken
                     .retain(|_, taken| !taken.is_made_up_for(now, joins));
             }
@@ -140,6 +175,38 @@ impl Memory {
         }
         Some(self.taken.entry(address).or_default())
     }
+
+    /// As many sessions are remembered as addresses; one too many is charged.
+    fn resume(&mut self, now: Timestamp, session: u64) -> bool {
+        if self.resumes.len() >= ADDRESSES_MAX && !self.resumes.contains_key(&session) {
+            if is_due(&mut self.resumes_swept_at, now, SWEEP_INTERVAL) {
+                self.resumes
+                    .retain(|_, taken| taken.ready_at(RESUMES, RESUMES.burst) > now);
+            }
+            if self.resumes.len() >= ADDRESSES_MAX {
+                return false;
+            }
+        }
+        let taken = self.resumes.entry(session).or_default();
+        taken.take(now, RESUMES, 1)
+    }
+
+    fn refuse_join(&mut self, now: Timestamp) -> Option<u64> {
+        if is_due(&mut self.told_at, now, TELL_INTERVAL) {
+            return Some(std::mem::take(&mut self.untold));
+        }
+        self.untold += 1;
+        None
+    }
+}
+
+/// Whether the interval since `last` is over; then it begins anew.
+fn is_due(last: &mut Option<Timestamp>, now: Timestamp, interval: Duration) -> bool {
+    let due = last.is_none_or(|at| at + interval <= now);
+    if due {
+        *last = Some(now);
+    }
+    due
 }
 
 #[cfg(test)]
@@ -193,5 +260,30 @@ mod tests {
         assert_eq!(visits.lock().taken.len(), ADDRESSES_MAX);
         assert!(join(at(102), many));
         assert_eq!(visits.lock().taken.len(), 1);
+    }
+
+    #[test]
+    fn a_session_resumes_a_few_times_for_nothing() {
+        let mut memory = Memory::default();
+        let mut resumes = |now, session| (0..50).filter(|_| memory.resume(now, session)).count();
+        assert_eq!(resumes(at(100), 1), 20);
+        assert_eq!(resumes(at(100), 2), 20);
+        assert_eq!(resumes(at(103), 1), 3);
+        for session in 0..ADDRESSES_MAX as u64 {
+            memory.resume(at(103), session);
+        }
+        assert!(!memory.resume(at(103), u64::MAX));
+        assert!(memory.resume(at(130), u64::MAX));
+        assert_eq!(memory.resumes.len(), 1);
+    }
+
+    #[test]
+    fn refusals_are_told_once_a_minute() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.refuse_join(at(100)), Some(0));
+        assert!((0..500).all(|_| memory.refuse_join(at(159)).is_none()));
+        assert_eq!(memory.refuse_join(at(160)), Some(500));
+        assert_eq!(memory.refuse_join(at(161)), None);
+        assert_eq!(memory.refuse_join(at(1_000)), Some(1));
     }
 }

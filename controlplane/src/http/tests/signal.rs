@@ -248,6 +248,10 @@ async fn statuses(node: &Node, targets: impl Iterator<Item = String>) -> Vec<Sta
         let headers = request.headers_mut();
         headers.insert(header::CONNECTION, "upgrade".parse().unwrap());
         headers.insert(header::UPGRADE, "websocket".parse().unwrap());
+        headers.insert(header::SEC_WEBSOCKET_VERSION, "13".parse().unwrap());
+        headers.insert(header::SEC_WEBSOCKET_KEY, "a2V5".parse().unwrap());
+        let never = hyper::upgrade::on(&mut request);
+        request.extensions_mut().insert(never);
         let response = service.clone().oneshot(request).await.unwrap();
         statuses.push(response.status());
     }
@@ -287,6 +291,36 @@ async fn an_address_joins_no_faster_than_its_rate() {
         refused as u64
     );
     assert_eq!(statuses.last(), Some(&StatusCode::SERVICE_UNAVAILABLE));
+}
+
+// A network that comes back brings everybody behind it at once.
+#[tokio::test]
+async fn a_resume_costs_no_join_unless_there_is_no_session() {
+    let mut node = Node::start().await;
+    node.settings.joins_per_address = 1;
+    let (alice, bob) = (v0(&node, "alice"), v0(&node, "bob"));
+    let resume = |join: &str| format!("{join}&reconnect=1");
+    let joins = std::iter::repeat_n(alice.clone(), 50);
+    let resumes = std::iter::repeat_n(resume(&alice), 50);
+    let unknown = std::iter::repeat_n(resume(&bob), 50);
+    let check = resume(&alice).replace("/rtc?", "/rtc/validate?");
+    let targets = joins.chain(resumes).chain(unknown).chain([check]);
+    let statuses = statuses(&node, targets).await;
+    let switched = |range: std::ops::Range<usize>| {
+        let answers = statuses[range].iter();
+        answers.filter(|it| it.as_u16() == 101).count()
+    };
+    assert!((20..40).contains(&switched(0..50)));
+    assert_eq!(switched(50..70), 20);
+    // Beyond the session's own allowance a resume is charged as a join, and bob has no session.
+    assert!(switched(70..100) < 20);
+    assert!(switched(100..150) < 20);
+    assert_eq!(statuses.last(), Some(&StatusCode::OK));
+    let refused = statuses.iter().filter(|it| it.as_u16() == 503).count();
+    assert_eq!(
+        node.sockets.refusals(Limit::JoinsPerAddress),
+        refused as u64
+    );
 }
 
 #[tokio::test]
