@@ -11,7 +11,7 @@ use millrace_shared::time::Timestamp;
 use millrace_shared::wire::rtcp::RtcpWriter;
 
 use crate::data::{received, user_packet};
-use crate::forwarding::{assert_gapless, down_ssrc, send_frames};
+use crate::forwarding::{assert_gapless, assert_reached, down_ssrc, send_frames};
 use crate::harness::media::Vp8Encoder;
 use crate::harness::{Joining, World, credentials, local, remote};
 
@@ -248,12 +248,7 @@ fn media_from_an_unchecked_address_is_known_where_its_peer_lives() {
     assert_eq!(world.peers[peer].checked, 1);
     assert_eq!(world.metrics_of(2).strays_passed, 2);
     assert_eq!(world.metrics_of(2).answers_passed, 1);
-    let (heard, stray) = (world.peers[peer].heard, world.stray);
-    for _ in 0..5 {
-        send_frames(&mut world, publisher, &mut encoders, false);
-    }
-    assert!(world.peers[peer].heard >= heard + 15);
-    assert_eq!(world.stray, stray);
+    assert_reached(&mut world, publisher, peer, &mut encoders);
     // What it sends arrives as well.
     let before = world.metrics_of(1).plis_received;
     world.send_rtcp(peer, |writer| {

@@ -50,6 +50,21 @@ pub(crate) fn send_frames(
     world.run_ms(33);
 }
 
+/// What the publisher sends reaches the peer where it is now, and goes nowhere else.
+pub(crate) fn assert_reached(
+    world: &mut World,
+    publisher: usize,
+    peer: usize,
+    encoders: &mut [Vp8Encoder],
+) {
+    let (heard, stray) = (world.peers[peer].heard, world.stray);
+    for _ in 0..5 {
+        send_frames(world, publisher, encoders, false);
+    }
+    assert!(world.peers[peer].heard >= heard + 15);
+    assert_eq!(world.stray, stray);
+}
+
 /// Every packet of `ssrc` that a peer got: sequence numbers without a gap, in order.
 pub(crate) fn assert_gapless(world: &World, peer: usize, ssrc: u32) -> usize {
     let seqs: Vec<u16> = media_of(world, peer, ssrc).map(|view| view.seq.0).collect();

@@ -9,7 +9,7 @@ use millrace_shared::link::{CloseReason, Command, Event};
 use millrace_shared::time::Timestamp;
 use millrace_shared::wire::rtcp::RtcpWriter;
 
-use crate::forwarding::{assert_gapless, call, down_ssrc, send_frames};
+use crate::forwarding::{assert_gapless, assert_reached, call, down_ssrc, send_frames};
 use crate::harness::media::Vp8Encoder;
 use crate::harness::{credentials, remote};
 
@@ -92,12 +92,8 @@ fn what_leaves_follows_media_to_an_address_that_was_only_checked() {
     world.send_rtcp(peer, report);
     world.settle();
     world.events.clear();
+    assert_reached(&mut world, publisher, peer, &mut encoders);
     let stray = world.stray;
-    for _ in 0..5 {
-        send_frames(&mut world, publisher, &mut encoders, false);
-    }
-    assert!(world.peers[peer].heard >= heard + 15);
-    assert_eq!(world.stray, stray);
     // Media that comes late from the address it left does not move it back.
     let late = world.peers[peer].rtcp_of(report);
     world.inject_on(before, late);
@@ -120,12 +116,7 @@ fn media_from_an_unchecked_address_makes_the_shard_check_it() {
     }
     world.settle();
     assert_eq!(world.peers[peer].checked, 1);
-    let (heard, stray) = (world.peers[peer].heard, world.stray);
-    for _ in 0..5 {
-        send_frames(&mut world, publisher, &mut encoders, false);
-    }
-    assert!(world.peers[peer].heard >= heard + 15);
-    assert_eq!(world.stray, stray);
+    assert_reached(&mut world, publisher, peer, &mut encoders);
     // One that lost its way altogether is asked again.
     world.peers[peer].answers = false;
     world.peers[peer].tuple.remote = remote(51);
@@ -161,12 +152,7 @@ fn media_from_another_address_is_known_by_its_source() {
         world.run_ms(20);
     }
     assert_eq!(world.peers[peer].checked, 1);
-    let (heard, stray) = (world.peers[peer].heard, world.stray);
-    for _ in 0..5 {
-        send_frames(&mut world, publisher, &mut encoders, false);
-    }
-    assert!(world.peers[peer].heard >= heard + 15);
-    assert_eq!(world.stray, stray);
+    assert_reached(&mut world, publisher, peer, &mut encoders);
 
     // The publisher as well, whose media names it. Nothing of it is taken before the answer came.
     world.peers[publisher].check_at = Timestamp::NEVER;

@@ -185,10 +185,7 @@ pub(super) struct Client {
 impl Client {
     /// The next response; none when the server closed the socket.
     pub(super) async fn next(&mut self) -> Option<Message> {
-        tokio::time::timeout(Duration::from_secs(5), self.session.responses.recv())
-            .await
-            .expect("no response in time")
-            .map(|response| response.decode().message.expect("an empty response"))
+        next_response(&mut self.session).await
     }
 
     /// Reads on until `pick` finds what it looks for.
@@ -321,6 +318,13 @@ impl Client {
         })
         .await
     }
+}
+
+/// The next response of a session; none when the server closed the socket.
+pub(super) async fn next_response(session: &mut SignalSession) -> Option<Message> {
+    let response = tokio::time::timeout(Duration::from_secs(5), session.responses.recv());
+    let response = response.await.expect("no response in time");
+    response.map(|response| response.decode().message.expect("an empty response"))
 }
 
 pub(super) async fn settle() {

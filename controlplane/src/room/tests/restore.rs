@@ -10,7 +10,7 @@ use proto::participant_info::State;
 use proto::signal_response::Message;
 
 use super::harness::{
-    Client, Node, PUBLISH, claims, hello, params, pass, restarted, resume_params,
+    Client, Node, PUBLISH, claims, hello, next_response, params, pass, restarted, resume_params,
 };
 use crate::room::Restored;
 
@@ -300,14 +300,7 @@ async fn who_lost_its_transports_has_left() {
         .try_join(claims("alice"), resume_params(&alice.sid))
         .await
         .unwrap();
-    let first = session
-        .responses
-        .recv()
-        .await
-        .unwrap()
-        .decode()
-        .message
-        .unwrap();
+    let first = next_response(&mut session).await.unwrap();
     assert!(matches!(first, Message::Leave(leave) if leave.action() == Action::Reconnect));
     assert_eq!(next.memos().len(), 2, "the room's and bob's");
 }
@@ -381,7 +374,7 @@ async fn a_control_plane_that_ends_in_order_leaves_its_rooms_behind() {
     assert_eq!(node.commands(), before);
     let said = alice.drain().await;
     assert!(!said.iter().any(|m| matches!(m, Message::Leave(_))));
-    assert!(alice.session.responses.recv().await.is_none());
+    assert!(alice.next().await.is_none());
     let next = successor(&node, states(&before));
     let messages = resume(&next, &mut alice).await;
     assert!(matches!(messages[0], Message::Reconnect(_)));

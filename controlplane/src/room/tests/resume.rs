@@ -6,7 +6,8 @@ use proto::participant_info::State;
 use proto::signal_response::Message;
 
 use super::harness::{
-    Client, Node, PUBLISH, answer_to, claims, microphone, pass, restarted, resume_params,
+    Client, Node, PUBLISH, answer_to, claims, microphone, next_response, pass, restarted,
+    resume_params,
 };
 
 /// Resumes the client's session over a new socket.
@@ -115,20 +116,13 @@ async fn an_unknown_session_is_to_join_anew() {
         .try_join(claims("alice"), resume_params("PA_x"))
         .await
         .unwrap();
-    let first = session
-        .responses
-        .recv()
-        .await
-        .unwrap()
-        .decode()
-        .message
-        .unwrap();
+    let first = next_response(&mut session).await.unwrap();
     let Message::Leave(leave) = first else {
         panic!("{first:?}");
     };
     assert_eq!(leave.reason(), proto::DisconnectReason::StateMismatch);
     assert_eq!(leave.action(), Action::Reconnect);
-    assert!(session.responses.recv().await.is_none());
+    assert!(next_response(&mut session).await.is_none());
     assert_eq!(node.rooms.metrics().rooms, 0);
 
     // Another session of the same identity is unknown as well.
@@ -137,14 +131,7 @@ async fn an_unknown_session_is_to_join_anew() {
         .try_join(claims("alice"), resume_params("PA_x"))
         .await
         .unwrap();
-    let first = session
-        .responses
-        .recv()
-        .await
-        .unwrap()
-        .decode()
-        .message
-        .unwrap();
+    let first = next_response(&mut session).await.unwrap();
     assert!(matches!(first, Message::Leave(_)));
     assert_eq!(node.rooms.metrics().participants, 1);
 }
@@ -155,14 +142,7 @@ async fn an_old_client_is_told_in_its_words() {
     let mut old = resume_params("PA_x");
     old.client_info.protocol = 12;
     let mut session = node.try_join(claims("alice"), old).await.unwrap();
-    let first = session
-        .responses
-        .recv()
-        .await
-        .unwrap()
-        .decode()
-        .message
-        .unwrap();
+    let first = next_response(&mut session).await.unwrap();
     assert!(matches!(first, Message::Leave(leave) if leave.can_reconnect));
 }
 
@@ -251,7 +231,7 @@ async fn simulated_failures_strike_the_next_resume() {
             .try_join(claims("alice"), resume_params(&alice.sid))
             .await
             .unwrap();
-        assert!(session.responses.recv().await.is_none());
+        assert!(next_response(&mut session).await.is_none());
     }
     let messages = resume(&node, &mut alice).await;
     assert!(matches!(messages[0], Message::Reconnect(_)));
