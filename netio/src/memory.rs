@@ -4,7 +4,7 @@
 use std::io;
 use std::ptr::{self, NonNull};
 
-/// An anonymous mapping, present from the start, at an address that never changes.
+/// An anonymous mapping at an address that never changes.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     base: NonNull<u8>,
@@ -12,7 +12,17 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
+    /// Present from the start.
     pub(crate) fn new(len: usize) -> io::Result<Self> {
+        Self::with(len, libc::MAP_POPULATE)
+    }
+
+    /// Present as far as it was used.
+    pub(crate) fn untouched(len: usize) -> io::Result<Self> {
+        Self::with(len, 0)
+    }
+
+    fn with(len: usize, flags: libc::c_int) -> io::Result<Self> {
         assert!(len > 0, "an empty mapping");
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory in
         // use.
@@ -21,7 +31,7 @@ impl Mapping {
                 ptr::null_mut(),
                 len,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags,
                 -1,
                 0,
             )
@@ -52,6 +62,23 @@ impl Mapping {
         // SAFETY: `at` has checked the bounds, mapped memory is initialised, `&mut self` excludes
         // other slices of ours, and the caller excludes the kernel.
         unsafe { std::slice::from_raw_parts_mut(base, len) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn resident_len(&self) -> usize {
+        const PAGE_LEN: usize = 4_096;
+        let mut pages = vec![0_u8; self.len.div_ceil(PAGE_LEN)];
+        // SAFETY: the mapping begins at a page, and there is a byte for each of its pages, of which
+        // none is smaller than that.
+        let result = unsafe {
+            libc::mincore(
+                self.base.as_ptr().cast(),
+                self.len,
+                pages.as_mut_ptr().cast(),
+            )
+        };
+        assert_eq!(result, 0);
+        pages.iter().filter(|page| **page & 1 == 1).count() * PAGE_LEN
     }
 
     /// Never unmaps, for when the kernel may still write.

@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr;
 
 use millrace_shared::ice::Tuple;
 
@@ -21,7 +20,7 @@ const HEADER_SPACE: usize = 256;
 const CACHE_LINE: usize = 64;
 
 /// What sendmsg reads besides the payload. The pointers in it point into the same header and to
-/// the payload behind it, and are set once.
+/// the payload behind it.
 #[repr(C)]
 struct Header {
     message: libc::msghdr,
@@ -104,19 +103,15 @@ impl Trains {
             packets: 0,
             packets_max: 0,
         };
-        let trains = Self {
-            memory: Mapping::new(stride * count)?,
+        Ok(Self {
+            memory: Mapping::untouched(stride * count)?,
             trains: vec![train; count],
             stride,
             train_len,
             free: (0..=last).rev().collect(),
             opened: VecDeque::with_capacity(2 * count),
             complete: VecDeque::with_capacity(count),
-        };
-        for index in 0..=last {
-            trains.link_header(index);
-        }
-        Ok(trains)
+        })
     }
 
     pub(crate) fn memory_len(&self) -> usize {
@@ -292,23 +287,8 @@ impl Trains {
         self.memory.at(self.offset(index), HEADER_SPACE).cast()
     }
 
-    fn link_header(&self, index: u16) {
-        let header = self.header(index);
-        let payload = self
-            .memory
-            .at(self.offset(index) + HEADER_SPACE, self.train_len);
-        // SAFETY: `header` is aligned to a cache line and lies in the mapping with all its bytes;
-        // a zeroed one is valid, and nothing else refers to it yet.
-        unsafe {
-            ptr::write_bytes(header, 0, 1);
-            (*header).iov.iov_base = payload.cast();
-            (*header).message.msg_name = (&raw mut (*header).name).cast();
-            (*header).message.msg_control = (&raw mut (*header).control).cast();
-            (*header).message.msg_iov = &raw mut (*header).iov;
-            (*header).message.msg_iovlen = 1;
-        }
-    }
-
+    /// Writes all of it for each message: to do once what never changes would touch a page of each
+    /// train at the start, and most of them are for rooms that few nodes have.
     fn fill_header(
         &mut self,
         index: u16,
@@ -326,10 +306,15 @@ impl Trains {
             .memory
             .at(self.offset(index) + HEADER_SPACE, self.train_len);
         let header = self.header(index);
-        // SAFETY: the header lies in the mapping and was initialised by `link_header`; the train's
-        // request is not with the kernel yet, or completed, so nobody else accesses it; the
-        // payload range ends within the train.
+        // SAFETY: the header is aligned to a cache line and lies in the mapping with all its bytes,
+        // which are zero at first, as is valid for each field; the train's request is not with the
+        // kernel yet, or completed, so nobody else accesses it; the payload range ends within the
+        // train.
         unsafe {
+            (*header).message.msg_name = (&raw mut (*header).name).cast();
+            (*header).message.msg_control = (&raw mut (*header).control).cast();
+            (*header).message.msg_iov = &raw mut (*header).iov;
+            (*header).message.msg_iovlen = 1;
             let header = &mut *header;
             header.message.msg_namelen = encode_name(&train.path.remote, &mut header.name) as _;
             let control_len = encode_control(&train.path.local, segment_len, &mut header.control);
@@ -369,6 +354,23 @@ mod tests {
         // The same slot, another train.
         assert_eq!(second.index(), first.index());
         assert!(trains.join(&path(1), first, 100).is_none());
+    }
+
+    #[test]
+    fn memory_is_touched_as_it_is_used() {
+        let mut trains = Trains::new(1_024, 12_000).unwrap();
+        assert_eq!(trains.memory.resident_len(), 0);
+        let (place, hint) = trains.open(0, &path(1), 100, 8).unwrap();
+        trains.bytes(place).fill(1);
+        assert_eq!(trains.next_ready(Ready::All), Some(hint.index()));
+        trains.message(hint.index());
+        // A page, or a huge one where the kernel gives those to everybody.
+        let resident_len = trains.memory.resident_len();
+        assert!((1..=2 << 20).contains(&resident_len), "{resident_len}");
+        trains.release(hint.index());
+        // The next one takes the same memory.
+        let (_, next) = trains.open(0, &path(2), 100, 8).unwrap();
+        assert_eq!(next.index(), hint.index());
     }
 
     #[test]
