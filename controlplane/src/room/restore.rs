@@ -70,7 +70,10 @@ impl Rooms {
         let mut unclaimed: Unclaimed = HashMap::new();
         for (shard, state) in transports {
             last_index = last_index.max(routing::index_of(state.transport.0));
-            unclaimed.insert(state.transport, (shard, state));
+            let known = unclaimed.get(&state.transport);
+            if known.is_none_or(|(_, known)| later(state.progress, known.progress)) {
+                unclaimed.insert(state.transport, (shard, state));
+            }
         }
         let total = unclaimed.len();
         let mut rooms = 0;
@@ -104,6 +107,16 @@ impl Rooms {
             );
         }
     }
+}
+
+/// Of one that is changing its shard both may tell: whether one's word is later than the other's.
+fn later(one: Progress, other: Progress) -> bool {
+    let rank = |progress| match progress {
+        Progress::Moving => 0,
+        Progress::New => 1,
+        Progress::Connected | Progress::Silent | Progress::Closed => 2,
+    };
+    rank(one) > rank(other)
 }
 
 /// The memos by room. What cannot be read is forgotten: its clients join anew.
@@ -349,7 +362,7 @@ impl Room {
                 Progress::Closed => {
                     self.transport_closed(id, transport.transport, LinkCloseReason::PeerClosed);
                 }
-                Progress::New => {}
+                Progress::New | Progress::Moving => {}
             }
         }
         for (track, pt) in started {
@@ -446,9 +459,9 @@ impl Room {
 
 fn restore_transport(transport: &mut Transport, state: &TransportState) {
     transport.pair = state.pair;
-    transport.ever_connected |= state.progress != Progress::New;
+    transport.ever_connected |= !matches!(state.progress, Progress::New | Progress::Moving);
     transport.state = match state.progress {
-        Progress::New => LinkState::New,
+        Progress::New | Progress::Moving => LinkState::New,
         Progress::Connected => LinkState::Connected,
         Progress::Silent => LinkState::Disconnected,
         Progress::Closed => LinkState::Closed,

@@ -10,6 +10,7 @@
 //! them on: so their order is kept without a handshake.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use millrace_netio::{Datagram, Transmit};
@@ -19,7 +20,7 @@ use millrace_shared::ids::{ShardId, TransportId};
 use millrace_shared::limits::{
     CHECKS_PASSED_PER_TICK_MAX, FOREIGN_TUPLES_MAX, TRANSPORTS_PER_SHARD_MAX, UNPLACED_COMMANDS_MAX,
 };
-use millrace_shared::link::{Command, Event};
+use millrace_shared::link::{Command, Event, Progress, TransportState};
 use millrace_shared::time::Timestamp;
 use millrace_shared::wire::stun::StunView;
 
@@ -29,6 +30,8 @@ use crate::slots::Slot;
 
 /// Ufrags of a transport that was handed over: the one it began with, and those of two restarts.
 const UFRAGS_MOVED_MAX: usize = 3;
+/// What was handed over is taken in the next ticks, or waits for room in the lane for as long.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// What a shard knows of transports and tuples of others.
 #[derive(Debug, Default)]
@@ -38,6 +41,8 @@ pub(super) struct Berths {
     /// Transports that were handed over.
     moved: HashMap<TransportId, Moved>,
     moved_ufrags: HashMap<String, ShardId>,
+    /// What was handed over last, as it was then, and when.
+    leaving: VecDeque<(Timestamp, TransportState)>,
     /// Tuples whose datagrams arrive here, and whose transport lives elsewhere.
     foreign: HashMap<Tuple, ShardId>,
     /// Our transports' tuples whose datagrams arrive elsewhere.
@@ -58,6 +63,24 @@ impl Berths {
             + self.moved_ufrags.len()
             + self.foreign.len()
             + self.arrive_at.len()
+    }
+
+    /// Transports that the shards they were handed over to may not have yet.
+    pub(super) fn leaving(&self, now: Timestamp) -> impl Iterator<Item = &TransportState> {
+        let leaving = self.leaving.iter();
+        let leaving = leaving.filter(move |(at, _)| now.since(*at) < LEAVING);
+        leaving
+            .map(|(_, state)| state)
+            .filter(|state| self.moved.contains_key(&state.transport))
+    }
+
+    fn note_leaving(&mut self, now: Timestamp, state: TransportState) {
+        while let Some((at, _)) = self.leaving.front()
+            && now.since(*at) >= LEAVING
+        {
+            self.leaving.pop_front();
+        }
+        self.leaving.push_back((now, state));
     }
 
     pub(super) fn begin_tick(&mut self) {
@@ -223,6 +246,11 @@ impl Shard {
             return;
         };
         let (id, added_at) = (transport.id, transport.added_at);
+        let state = TransportState {
+            progress: Progress::Moving,
+            ..self.state_of(transport)
+        };
+        self.berths.note_leaving(now, state);
         let ufrags: Vec<String> = transport.ice.ufrags().map(str::to_owned).collect();
         let commands = self.berths.unplaced.remove(&id).unwrap_or_default();
         self.remove_transport(now, id, tx);

@@ -4,20 +4,24 @@ use millrace_shared::limits::SNAPSHOT_TRANSPORTS_MAX;
 use millrace_shared::link::{
     CandidatePair, Event, Progress, Snapshot, TransportState, UpTrackState,
 };
+use millrace_shared::time::Timestamp;
 
 use super::Shard;
 use crate::transport::Transport;
 
 impl Shard {
     /// In one tick, so that all parts are of one moment. A full shard has 256 parts.
-    pub(super) fn send_snapshot(&self, token: u64) {
+    ///
+    /// Two shards' moments differ: one may have told everything before it gets what the other hands
+    /// over before it tells. So what is on its way is told where it came from as well.
+    pub(super) fn send_snapshot(&self, now: Timestamp, token: u64) {
         let mut parts: Vec<Vec<TransportState>> = Vec::new();
-        for (_, transport) in self.transports.iter() {
+        let present = self.transports.iter();
+        let present = present.map(|(_, transport)| self.state_of(transport));
+        for state in present.chain(self.berths.leaving(now).cloned()) {
             match parts.last_mut() {
-                Some(part) if part.len() < SNAPSHOT_TRANSPORTS_MAX => {
-                    part.push(self.state_of(transport));
-                }
-                _ => parts.push(vec![self.state_of(transport)]),
+                Some(part) if part.len() < SNAPSHOT_TRANSPORTS_MAX => part.push(state),
+                _ => parts.push(vec![state]),
             }
         }
         let last = parts.pop().unwrap_or_default();
@@ -36,7 +40,7 @@ impl Shard {
         })));
     }
 
-    fn state_of(&self, transport: &Transport) -> TransportState {
+    pub(super) fn state_of(&self, transport: &Transport) -> TransportState {
         let up = transport
             .up_tracks
             .iter()

@@ -1,12 +1,13 @@
 //! What a shard tells a control plane that starts anew.
 
-use millrace_shared::ids::{DownTrackId, TrackId};
+use millrace_dataplane::shard::lanes::LaneLimits;
+use millrace_shared::ids::{DownTrackId, ShardId, TrackId};
 use millrace_shared::link::{Command, Event, Progress, Snapshot};
 use millrace_shared::time::Timestamp;
 
 use crate::forwarding::{call, send_frames};
-use crate::harness::World;
 use crate::harness::media::Vp8Encoder;
+use crate::harness::{Joining, World};
 
 fn snapshot(world: &mut World) -> Snapshot {
     world.events.clear();
@@ -61,4 +62,36 @@ fn a_snapshot_names_what_is_there_and_how_far_it_got() {
     world.run_ms(20_000);
     let up = state(&snapshot(&mut world), &world, publisher);
     assert_eq!(up.progress, Progress::Closed);
+}
+
+// One port: whoever tells first may get it afterwards.
+#[test]
+fn a_transport_that_changes_its_shard_is_in_a_snapshot() {
+    let mut world = World::build(2, LaneLimits::default(), true);
+    let peer = world.add_peer_on(0, &Joining::media("alice"));
+    world.settle();
+    world.events.clear();
+    let tuple = world.peers[peer].tuple;
+    let check = world.peers[peer].check(true);
+    world.inject_at(1, tuple, check);
+    for shard in [1, 0] {
+        world.command_to(shard, Command::Snapshot { token: 9 });
+        world.tick_shard(shard);
+    }
+    let told = |world: &World| -> Vec<(ShardId, Progress)> {
+        let parts = world.events.iter().filter_map(|event| match event {
+            Event::Snapshot(part) => Some(part),
+            _ => None,
+        });
+        let states = parts.flat_map(|part| part.transports.iter().map(|it| (part.shard, it)));
+        states.map(|(shard, it)| (shard, it.progress)).collect()
+    };
+    assert_eq!(told(&world), [(ShardId(0), Progress::Moving)]);
+    world.run_ms(2_000);
+    world.events.clear();
+    for shard in [0, 1] {
+        world.command_to(shard, Command::Snapshot { token: 10 });
+    }
+    world.settle();
+    assert_eq!(told(&world), [(ShardId(1), Progress::New)]);
 }

@@ -248,6 +248,7 @@ fn apply(change: &Change, memos: &mut Vec<(MemoKey, Bytes)>, transports: &mut Ve
                     0 => Progress::New,
                     1 => Progress::Connected,
                     2 => Progress::Silent,
+                    3 => Progress::Moving,
                     _ => Progress::Closed,
                 };
             }

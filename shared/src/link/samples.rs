@@ -165,6 +165,7 @@ fn snapshot() -> Snapshot {
             Progress::Connected,
             Progress::Silent,
             Progress::Closed,
+            Progress::Moving,
         ]
         .map(|progress| TransportState {
             transport: TransportId(5),

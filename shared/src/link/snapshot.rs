@@ -38,6 +38,8 @@ pub enum Progress {
     /// It was connected, and nothing authenticated was heard for 10 s.
     Silent,
     Closed,
+    /// Handed over to another shard a moment ago. If that has it by now it says so itself.
+    Moving,
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

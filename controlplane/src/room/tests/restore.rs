@@ -381,6 +381,40 @@ async fn a_control_plane_that_ends_in_order_leaves_its_rooms_behind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_changes_its_shard_meanwhile_is_taken_back() {
+    let (node, mut alice, mut bob, _) = call().await;
+    let states = states(&node.commands());
+    let as_it_goes = |state: &TransportState| TransportState {
+        progress: Progress::Moving,
+        ..state.clone()
+    };
+    let next = Node::alone();
+    let mut transports = Vec::new();
+    for (id, state) in states {
+        // Alice's first check for what she publishes on came at this moment; bob's connection had
+        // arrived when its shard told.
+        transports.push((ShardId(0), as_it_goes(&state)));
+        if id != alice.transport(false) {
+            transports.push((ShardId(1), state.clone()));
+            transports.push((ShardId(0), as_it_goes(&state)));
+        }
+    }
+    next.rooms.restore(Restored {
+        hellos: vec![hello()],
+        memos: node.memos(),
+        transports,
+    });
+    assert_eq!(next.rooms.metrics().participants, 2);
+    for client in [&mut alice, &mut bob] {
+        let messages = resume(&next, client).await;
+        assert!(matches!(messages[0], Message::Reconnect(_)), "{messages:?}");
+    }
+    next.connect(alice.transport(false)).await;
+    let removed = |command: &Command| matches!(command, Command::RemoveTransport { .. });
+    assert!(!next.commands().iter().any(removed));
+}
+
+#[tokio::test(start_paused = true)]
 async fn memos_that_cannot_be_read_end_their_sessions_only() {
     let (node, _, mut bob, _) = call().await;
     let next = Node::alone();
