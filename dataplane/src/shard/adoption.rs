@@ -10,9 +10,7 @@
 //! them on: so their order is kept without a handshake.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use hashbrown::HashMap;
 use millrace_netio::{Datagram, Transmit};
 use millrace_shared::drop::DropReason;
 use millrace_shared::ice::{Tuple, local_part};
@@ -25,89 +23,9 @@ use millrace_shared::time::Timestamp;
 use millrace_shared::wire::stun::StunView;
 
 use super::Shard;
+use super::berths::Moved;
 use super::lanes::{Adoption, ControlMessage, MediaItem};
 use crate::slots::Slot;
-
-/// Ufrags of a transport that was handed over: the one it began with, and those of two restarts.
-const UFRAGS_MOVED_MAX: usize = 3;
-/// What was handed over is taken in the next ticks, or waits for room in the lane for as long.
-const LEAVING: Duration = Duration::from_secs(1);
-
-/// What a shard knows of transports and tuples of others.
-#[derive(Debug, Default)]
-pub(super) struct Berths {
-    /// Transports that nobody has reached, and how to make them anew.
-    unplaced: HashMap<TransportId, Vec<Command>>,
-    /// Transports that were handed over.
-    moved: HashMap<TransportId, Moved>,
-    moved_ufrags: HashMap<String, ShardId>,
-    /// What was handed over last, as it was then, and when.
-    leaving: VecDeque<(Timestamp, TransportState)>,
-    /// Tuples whose datagrams arrive here, and whose transport lives elsewhere.
-    foreign: HashMap<Tuple, ShardId>,
-    /// Our transports' tuples whose datagrams arrive elsewhere.
-    arrive_at: HashMap<Tuple, ShardId>,
-    checks_passed: usize,
-}
-
-#[derive(Debug)]
-struct Moved {
-    to: ShardId,
-    ufrags: VecDeque<String>,
-}
-
-impl Berths {
-    pub(super) fn len(&self) -> usize {
-        self.unplaced.len()
-            + self.moved.len()
-            + self.moved_ufrags.len()
-            + self.foreign.len()
-            + self.arrive_at.len()
-    }
-
-    /// Transports that the shards they were handed over to may not have yet.
-    pub(super) fn leaving(&self, now: Timestamp) -> impl Iterator<Item = &TransportState> {
-        let leaving = self.leaving.iter();
-        let leaving = leaving.filter(move |(at, _)| now.since(*at) < LEAVING);
-        leaving
-            .map(|(_, state)| state)
-            .filter(|state| self.moved.contains_key(&state.transport))
-    }
-
-    fn note_leaving(&mut self, now: Timestamp, state: TransportState) {
-        while let Some((at, _)) = self.leaving.front()
-            && now.since(*at) >= LEAVING
-        {
-            self.leaving.pop_front();
-        }
-        self.leaving.push_back((now, state));
-    }
-
-    pub(super) fn begin_tick(&mut self) {
-        self.checks_passed = 0;
-    }
-
-    fn remove_moved(&mut self, transport: TransportId) {
-        if let Some(moved) = self.moved.remove(&transport) {
-            for ufrag in moved.ufrags {
-                self.moved_ufrags.remove(&ufrag);
-            }
-        }
-    }
-
-    fn add_moved_ufrag(&mut self, transport: TransportId, ufrag: &str) {
-        let Some(moved) = self.moved.get_mut(&transport) else {
-            return;
-        };
-        if moved.ufrags.len() == UFRAGS_MOVED_MAX
-            && let Some(oldest) = moved.ufrags.pop_front()
-        {
-            self.moved_ufrags.remove(&oldest);
-        }
-        moved.ufrags.push_back(ufrag.to_owned());
-        self.moved_ufrags.insert(ufrag.to_owned(), moved.to);
-    }
-}
 
 /// The shard that a ufrag begins with.
 fn berth_of(ufrag: &str) -> Option<ShardId> {

@@ -59,7 +59,7 @@ impl Shard {
                     self.pump(now, slot, tx);
                 }
             }
-            Command::Snapshot { token } => self.send_snapshot(now, token),
+            Command::Snapshot { token } => self.send_snapshot(token),
             Command::Shutdown => self.shut_down(now, tx),
         }
     }

@@ -1,6 +1,7 @@
 //! A shard: one pinned thread with its sockets, transports and tracks. Nothing here is shared.
 
 mod adoption;
+mod berths;
 mod commands;
 mod control;
 mod crossing;
@@ -46,7 +47,7 @@ use crate::speakers::SpeakerConfig;
 use crate::transport::police::{DataBuffered, HalfOpen};
 use crate::transport::{Signal, Transport};
 use crate::uptrack::UpTrack;
-use adoption::Berths;
+use berths::Berths;
 use lanes::{Lanes, ShardSet};
 use strays::Strays;
 use timers::{Armed, Timers};

@@ -4,7 +4,6 @@ use millrace_shared::limits::SNAPSHOT_TRANSPORTS_MAX;
 use millrace_shared::link::{
     CandidatePair, Event, Progress, Snapshot, TransportState, UpTrackState,
 };
-use millrace_shared::time::Timestamp;
 
 use super::Shard;
 use crate::transport::Transport;
@@ -14,11 +13,11 @@ impl Shard {
     ///
     /// Two shards' moments differ: one may have told everything before it gets what the other hands
     /// over before it tells. So what is on its way is told where it came from as well.
-    pub(super) fn send_snapshot(&self, now: Timestamp, token: u64) {
+    pub(super) fn send_snapshot(&self, token: u64) {
         let mut parts: Vec<Vec<TransportState>> = Vec::new();
         let present = self.transports.iter();
         let present = present.map(|(_, transport)| self.state_of(transport));
-        for state in present.chain(self.berths.leaving(now).cloned()) {
+        for state in present.chain(self.berths.leaving().cloned()) {
             match parts.last_mut() {
                 Some(part) if part.len() < SNAPSHOT_TRANSPORTS_MAX => part.push(state),
                 _ => parts.push(vec![state]),

@@ -36,7 +36,7 @@ impl Shard {
     ) -> Timestamp {
         self.metrics.ticks += 1;
         self.forwarded_waits.clear();
-        self.berths.begin_tick();
+        self.berths.begin_tick(now);
         let (rx, tx) = io.split();
         let mut received = 0;
         while received < DATAGRAMS_PER_TICK_MAX

@@ -10,6 +10,7 @@ mod former;
 pub mod keyframe;
 mod mirror;
 pub mod nack;
+mod reports;
 pub mod sequence;
 pub mod store;
 pub mod stream_rx;
@@ -20,16 +21,15 @@ use arrayvec::ArrayVec;
 use millrace_shared::drop::DropReason;
 use millrace_shared::ids::{Pt, Ssrc, TrackId};
 use millrace_shared::limits::SPATIAL_LAYERS_MAX;
-use millrace_shared::link::{ExtIds, ExtKind, MediaKind, TrackReport, UpCodec, UpTrackConfig};
-use millrace_shared::time::{ExtSeq, NtpTime, RtpTime, SeqNo, Timestamp};
-use millrace_shared::wire::rtcp::ReportBlock;
+use millrace_shared::link::{ExtIds, ExtKind, MediaKind, UpCodec, UpTrackConfig};
+use millrace_shared::time::{ExtSeq, SeqNo, Timestamp};
 use millrace_shared::wire::rtp::RtpView;
 
 use self::describe::describe;
 use self::encoding::EncodingRx;
 use self::nack::NackBatch;
 use self::stream_rx::RxPacket;
-use crate::packet::{CARRIED_EXTS, LayerClocks, Packet, PacketMeta};
+use crate::packet::{CARRIED_EXTS, Packet, PacketMeta};
 
 /// Which stream of its track an SSRC is.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -310,66 +310,6 @@ impl UpTrack {
                 .min(encoding.keyframes.next_timeout())
         });
         timeouts.min().unwrap_or(Timestamp::NEVER)
-    }
-
-    /// Takes a sender report of one of the track's SSRCs (RFC 3550 §6.4.1).
-    pub fn sender_report(&mut self, now: Timestamp, ssrc: Ssrc, ntp: NtpTime, rtp_time: RtpTime) {
-        let mut encodings = self.encodings.iter_mut();
-        if let Some(encoding) = encodings.find(|encoding| encoding.rx.ssrc() == Some(ssrc)) {
-            encoding.rx.sender_report(now, ntp, rtp_time);
-        }
-    }
-
-    pub fn clocks(&self) -> LayerClocks {
-        let mut layers = [None; SPATIAL_LAYERS_MAX];
-        for encoding in &self.encodings {
-            if let Some(layer) = layers.get_mut(usize::from(encoding.spatial)) {
-                *layer = encoding.rx.clock();
-            }
-        }
-        LayerClocks {
-            clock_rate_hz: self.codecs.first().map_or(0, |codec| codec.clock_rate_hz),
-            layers,
-        }
-    }
-
-    /// For the next receiver report; each call begins a new interval of loss.
-    pub fn report_blocks(&mut self, now: Timestamp) -> ArrayVec<ReportBlock, SPATIAL_LAYERS_MAX> {
-        let encodings = self.encodings.iter_mut();
-        encodings
-            .filter_map(|encoding| encoding.rx.report_block(now))
-            .collect()
-    }
-
-    /// What the track went through since the last call.
-    pub fn report(&mut self) -> TrackReport {
-        let mut report = TrackReport::default();
-        for encoding in &mut self.encodings {
-            let totals = encoding.take_totals();
-            if totals.packets > 0 {
-                report.live_layers |= layer_bit(encoding.spatial);
-                report.jitter_us = report.jitter_us.max(encoding.rx.jitter_us());
-            }
-            report.packets += totals.packets;
-            report.bytes += totals.bytes;
-            report.lost += totals.lost;
-        }
-        report
-    }
-
-    /// Bit n: the publisher sends the encoding of spatial layer n.
-    pub fn live_layers(&self, now: Timestamp) -> u8 {
-        let live = self
-            .encodings
-            .iter()
-            .filter(|encoding| encoding.is_live(now, self.frames));
-        live.fold(0, |layers, encoding| layers | layer_bit(encoding.spatial))
-    }
-
-    /// Bitrate of an encoding over about the last second.
-    pub fn bitrate_bps(&mut self, now: Timestamp, spatial: u8) -> u64 {
-        self.encoding_mut(spatial)
-            .map_or(0, |encoding| encoding.rx.bitrate_bps(now))
     }
 
     /// The SSRC of an encoding, once it is known.

@@ -1,5 +1,6 @@
 use millrace_shared::ids::{Mid, Rid};
-use millrace_shared::link::{Codec, Encoding};
+use millrace_shared::link::{Codec, Encoding, TrackReport};
+use millrace_shared::time::{NtpTime, RtpTime};
 use millrace_shared::wire::rtp::{RtpHeader, pad, write_header};
 
 use super::*;
