@@ -280,7 +280,7 @@ mod tests {
         let key = payloads(VideoCodec::H264, true, 3000);
         assert_eq!(key[0].0[0] & 0x1f, nal::STAP_A);
         assert!(h264::keyframe_start(&key[0].0));
-        assert!(h264::keyframe_start(&key[1].0), "the slice itself");
+        assert!(!h264::keyframe_start(&key[1].0), "the slice itself");
         assert!(!h264::keyframe_start(&key[2].0));
         let delta = payloads(VideoCodec::H264, false, 3000);
         assert!(

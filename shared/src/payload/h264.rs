@@ -2,14 +2,14 @@
 
 use crate::wire::bytes::ByteReader;
 
-const IDR: u8 = 5;
 const SPS: u8 = 7;
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
 
 /// Whether decoding can start at this packet: it has a sequence parameter set, which encoders send
-/// right before a key frame, or the first slice of an IDR picture. A key frame sent as parameter
-/// sets and slices in packets of their own is found twice, under one RTP timestamp.
+/// right before a key frame. The slices of an IDR picture are no start: whoever began with them had
+/// no parameters for it, of another encoding's picture the wrong ones, and what was lost before them
+/// would not be asked for again.
 pub fn keyframe_start(payload: &[u8]) -> bool {
     let Some((header, rest)) = payload.split_first() else {
         return false;
@@ -18,19 +18,9 @@ pub fn keyframe_start(payload: &[u8]) -> bool {
         STAP_A => aggregated(rest),
         // RFC 6184 §5.8: the first fragment has the start bit, and the type of the whole unit.
         FU_A => rest
-            .split_first()
-            .is_some_and(|(fu, rest)| fu & 0x80 != 0 && starts(fu & 0x1f, rest)),
-        kind => starts(kind, rest),
-    }
-}
-
-fn starts(kind: u8, unit: &[u8]) -> bool {
-    match kind {
-        SPS => true,
-        // ITU-T H.264 §7.3.3: a slice begins with first_mb_in_slice, and Exp-Golomb writes the 0
-        // of a picture's first slice as a set bit.
-        IDR => unit.first().is_some_and(|byte| byte & 0x80 != 0),
-        _ => false,
+            .first()
+            .is_some_and(|fu| fu & 0x80 != 0 && fu & 0x1f == SPS),
+        kind => kind == SPS && !rest.is_empty(),
     }
 }
 
@@ -38,8 +28,8 @@ fn starts(kind: u8, unit: &[u8]) -> bool {
 fn aggregated(units: &[u8]) -> bool {
     let mut reader = ByteReader::new(units);
     while let Some(len) = reader.u16() {
-        match reader.take(usize::from(len)).map(<[u8]>::split_first) {
-            Some(Some((header, unit))) if starts(header & 0x1f, unit) => return true,
+        match reader.take(usize::from(len)).map(<[u8]>::first) {
+            Some(Some(header)) if header & 0x1f == SPS => return true,
             Some(_) => {}
             None => return false,
         }
@@ -58,13 +48,12 @@ mod tests {
     fn single_units() {
         assert!(keyframe_start(&[0x67, 0x42, 0x00, 0x1f]), "SPS");
         assert!(
-            keyframe_start(&[0x65, 0x88, 0x84]),
-            "first slice of an IDR picture"
+            !keyframe_start(&[0x65, 0x88, 0x84]),
+            "slice of an IDR picture"
         );
-        assert!(!keyframe_start(&[0x65, 0x41, 0x84]), "a later slice");
         assert!(!keyframe_start(&[0x68, 0xce, 0x3c]), "PPS");
         assert!(!keyframe_start(&[0x41, 0x9a]), "slice of a delta picture");
-        assert!(!keyframe_start(&[0x65]));
+        assert!(!keyframe_start(&[0x67]));
         assert!(!keyframe_start(&[]));
     }
 
@@ -76,7 +65,7 @@ mod tests {
             keyframe_start(&[0x78, 0, 2, 0x09, 0xf0, 0, 2, 0x67, 0x42]),
             "behind a delimiter"
         );
-        assert!(keyframe_start(&[0x78, 0, 1, 0x06, 0, 2, 0x65, 0x88]));
+        assert!(!keyframe_start(&[0x78, 0, 1, 0x06, 0, 2, 0x65, 0x88]));
         assert!(!keyframe_start(&[0x78, 0, 3, 0x68, 0xce, 0x3c]));
         assert!(!keyframe_start(&[0x78, 0, 0, 0, 0]), "empty units");
         assert!(
@@ -87,7 +76,10 @@ mod tests {
 
     #[test]
     fn fragments() {
-        assert!(keyframe_start(&[0x7c, 0x85, 0x88]), "start of an IDR slice");
+        assert!(
+            !keyframe_start(&[0x7c, 0x85, 0x88]),
+            "start of an IDR slice"
+        );
         assert!(keyframe_start(&[0x7c, 0x87, 0x42]), "start of a long SPS");
         assert!(!keyframe_start(&[0x7c, 0x05, 0x88]), "middle");
         assert!(!keyframe_start(&[0x7c, 0x45, 0x88]), "end");

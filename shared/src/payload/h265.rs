@@ -1,21 +1,17 @@
 //! Key frames in H.265 packets (RFC 7798 §4.4).
 
-use std::ops::RangeInclusive;
-
 use crate::wire::bytes::ByteReader;
 
-/// Pictures at which decoding can start (ITU-T H.265 §7.4.2.2): BLA, IDR, CRA and their reserve.
-const IRAP: RangeInclusive<u8> = 16..=23;
 const VPS: u8 = 32;
 const SPS: u8 = 33;
 const AGGREGATION: u8 = 48;
 const FRAGMENTATION: u8 = 49;
 
 /// Whether decoding can start at this packet: it has a video or sequence parameter set, which
-/// encoders send right before a key frame, or the first slice of an IRAP picture. A key frame sent
-/// as parameter sets and slices in packets of their own is found more than once, under one RTP
-/// timestamp. Decoding order numbers (`sprop-max-don-diff`), which browsers never negotiate, are
-/// not supported.
+/// encoders send right before a key frame. Slices of an IRAP picture are no start, as in
+/// [`super::h264`]. A key frame whose sets have packets of their own is found twice, under one RTP
+/// timestamp. Decoding order numbers (`sprop-max-don-diff`), which browsers never negotiate, are not
+/// supported.
 pub fn keyframe_start(payload: &[u8]) -> bool {
     let mut reader = ByteReader::new(payload);
     let Some(kind) = unit_type(&mut reader) else {
@@ -26,8 +22,8 @@ pub fn keyframe_start(payload: &[u8]) -> bool {
         // RFC 7798 §4.4.3: the first fragment has the start bit, and the type of the whole unit.
         FRAGMENTATION => reader
             .u8()
-            .is_some_and(|fu| fu & 0x80 != 0 && starts(fu & 0x3f, reader.rest())),
-        _ => starts(kind, reader.rest()),
+            .is_some_and(|fu| fu & 0x80 != 0 && starts(fu & 0x3f)),
+        _ => starts(kind),
     }
 }
 
@@ -37,13 +33,8 @@ fn unit_type(reader: &mut ByteReader<'_>) -> Option<u8> {
     Some((first >> 1) & 0x3f)
 }
 
-fn starts(kind: u8, unit: &[u8]) -> bool {
-    match kind {
-        VPS | SPS => true,
-        // ITU-T H.265 §7.3.6.1: a slice begins with first_slice_segment_in_pic_flag.
-        _ if IRAP.contains(&kind) => unit.first().is_some_and(|byte| byte & 0x80 != 0),
-        _ => false,
-    }
+const fn starts(kind: u8) -> bool {
+    matches!(kind, VPS | SPS)
 }
 
 /// RFC 7798 §4.4.2: units one after the other, each behind its length.
@@ -52,8 +43,7 @@ fn aggregated(mut units: ByteReader<'_>) -> bool {
         let Some(unit) = units.take(usize::from(len)) else {
             return false;
         };
-        let mut unit = ByteReader::new(unit);
-        if unit_type(&mut unit).is_some_and(|kind| starts(kind, unit.rest())) {
+        if unit_type(&mut ByteReader::new(unit)).is_some_and(starts) {
             return true;
         }
     }
@@ -72,15 +62,8 @@ mod tests {
         assert!(keyframe_start(&[0x40, 0x01, 0x0c]), "VPS");
         assert!(keyframe_start(&[0x42, 0x01, 0x01]), "SPS");
         assert!(!keyframe_start(&[0x44, 0x01, 0xc1]), "PPS");
-        assert!(
-            keyframe_start(&[0x26, 0x01, 0xaf]),
-            "IDR_W_RADL, first slice"
-        );
-        assert!(
-            !keyframe_start(&[0x26, 0x01, 0x2f]),
-            "IDR_W_RADL, later slice"
-        );
-        assert!(keyframe_start(&[0x2a, 0x01, 0xaf]), "CRA");
+        assert!(!keyframe_start(&[0x26, 0x01, 0xaf]), "IDR_W_RADL");
+        assert!(!keyframe_start(&[0x2a, 0x01, 0xaf]), "CRA");
         assert!(!keyframe_start(&[0x02, 0x01, 0xd0]), "TRAIL_R");
         assert!(!keyframe_start(&[0x26, 0x01]));
         assert!(!keyframe_start(&[0x26]));
@@ -90,7 +73,7 @@ mod tests {
     fn aggregated_units() {
         let with_vps = [0x60, 0x01, 0, 3, 0x40, 0x01, 0x0c, 0, 3, 0x42, 0x01, 0x01];
         assert!(keyframe_start(&with_vps));
-        assert!(keyframe_start(&[
+        assert!(!keyframe_start(&[
             0x60, 0x01, 0, 2, 0x46, 0x01, 0, 3, 0x26, 0x01, 0x80
         ]));
         assert!(!keyframe_start(&[0x60, 0x01, 0, 3, 0x44, 0x01, 0xc1]));
@@ -100,8 +83,9 @@ mod tests {
 
     #[test]
     fn fragments() {
+        assert!(keyframe_start(&[0x62, 0x01, 0xa1, 0x01]), "start of an SPS");
         assert!(
-            keyframe_start(&[0x62, 0x01, 0x93, 0xaf]),
+            !keyframe_start(&[0x62, 0x01, 0x93, 0xaf]),
             "start of IDR_W_RADL"
         );
         assert!(!keyframe_start(&[0x62, 0x01, 0x13, 0xaf]), "middle");
