@@ -15,7 +15,7 @@ use millrace_shared::link::{
 use millrace_shared::sim::Path;
 use millrace_shared::time::SeqNo;
 
-use crate::encoder::{AUDIO_PT, Encoder, EncoderConfig, Temporal};
+use crate::encoder::{AUDIO_PT, Encoder, EncoderConfig, RED_PT, Temporal};
 use crate::ledger::{Copy, CopyOf, Wish};
 use crate::media::{RIDS, copy, up_ext_ids, video};
 use crate::node::FINGERPRINT;
@@ -47,15 +47,18 @@ fn mid(track: u16) -> &'static str {
     if track.is_multiple_of(10) { "v" } else { "a" }
 }
 
-fn audio(track: u16) -> UpTrackConfig {
+/// With Opus beside RED, as browsers negotiate it.
+fn audio(track: u16, codec: Codec) -> UpTrackConfig {
+    let up = |pt, codec| UpCodec {
+        pt,
+        codec,
+        clock_rate_hz: 48_000,
+        rtx_pt: None,
+    };
+    let red = (codec == Codec::Red).then(|| up(RED_PT, Codec::Red));
     UpTrackConfig {
         kind: MediaKind::Audio,
-        codecs: vec![UpCodec {
-            pt: AUDIO_PT,
-            codec: Codec::Opus,
-            clock_rate_hz: 48_000,
-            rtx_pt: None,
-        }],
+        codecs: red.into_iter().chain([up(AUDIO_PT, Codec::Opus)]).collect(),
         encodings: vec![Encoding {
             rid: None,
             spatial: 0,
@@ -207,9 +210,13 @@ impl World {
 
     fn publish(&mut self, publishing: Publishing) {
         let (peer, track) = (publishing.peer, publishing.track);
-        let config = match publishing.kind {
-            MediaKind::Audio => audio(track),
-            MediaKind::Video => video(TrackId(track.into()), mid(track), publishing.layers),
+        let config = match publishing.codec.kind() {
+            MediaKind::Audio => audio(track, publishing.codec),
+            MediaKind::Video => {
+                let mut config = video(TrackId(track.into()), mid(track), publishing.layers);
+                config.codecs[0].codec = publishing.codec;
+                config
+            }
         };
         let transport = self.transport(peer);
         self.command(
@@ -223,7 +230,7 @@ impl World {
         let encoders = (0..publishing.layers).map(|spatial| {
             let mut random = random.fork(spatial.into());
             let config = EncoderConfig {
-                kind: publishing.kind,
+                codec: publishing.codec,
                 track,
                 spatial,
                 ssrc: Ssrc(100_000 + 100 * u32::from(track) + u32::from(spatial)),
@@ -290,7 +297,7 @@ impl World {
             peer: subscribing.peer,
             down: DownTrackId(number),
             track: subscribing.track,
-            kind: subscribing.kind,
+            codec: subscribing.codec,
             ssrc: Ssrc(10_000 + 10 * number as u32),
         };
         let wish = Wish {
@@ -301,6 +308,7 @@ impl World {
         let mut noted = Copy::new(&copy_of, wish);
         let present = self.member(subscribing.peer).is_some_and(|it| it.present);
         noted.removed = !present;
+        let (red, audio_pt) = (noted.red(), noted.audio_pt());
         self.ledger.copies.push(noted);
         if !present {
             return;
@@ -309,20 +317,21 @@ impl World {
         let mut config = copy(copy_of.down, track, copy_of.ssrc.0);
         config.mid = Mid::from(&format!("s{number}")).unwrap();
         config.max_layer = subscribing.max_layer;
-        if subscribing.kind == MediaKind::Audio {
+        let kind = subscribing.codec.kind();
+        if kind == MediaKind::Audio {
             config.kind = MediaKind::Audio;
             config.rtx_ssrc = None;
             config.nack = false;
             config.pts = vec![PtMapping {
-                up: AUDIO_PT,
-                down: AUDIO_PT,
+                up: if red.is_some() { RED_PT } else { AUDIO_PT },
+                down: audio_pt,
                 down_rtx: None,
-                red: None,
+                red,
             }];
         }
         if let Some(member) = self.member(subscribing.peer) {
             let (ssrc, rtx_ssrc) = (copy_of.ssrc, Ssrc(copy_of.ssrc.0 + 1));
-            let receiver = Receiver::new(copy_of.down, copy_of.kind, ssrc, rtx_ssrc);
+            let receiver = Receiver::new(copy_of.down, kind, ssrc, rtx_ssrc);
             member.peer.receivers.push(receiver);
         }
         let transport = self.transport(subscribing.peer);

@@ -1,7 +1,22 @@
 //! What publishers send: every payload says where it comes from and what it needs, so that an
 //! oracle can tell a packet that arrived from one that should have.
 
+use millrace_shared::ids::Pt;
+use millrace_shared::payload::red::RedView;
 use millrace_shared::payload::vp8::{Vp8Descriptor, Vp8View, write_descriptor};
+
+/// What stands before the content of an H.264 key frame's first packet: an aggregate (RFC 6184
+/// §5.7.1) of both parameter sets, as libwebrtc sends them.
+const PARAMETER_SETS: [u8; 13] = [
+    0x78, 0, 4, 0x67, 0x42, 0xc0, 0x1f, 0, 4, 0x68, 0xce, 0x3c, 0x80,
+];
+const IDR: u8 = 0x65;
+const SLICE: u8 = 0x41;
+const SEI: u8 = 0x66;
+/// The first byte of a slice: of a picture's first one the highest bit is set (first_mb_in_slice).
+const SLICE_START: u8 = 0x9a;
+/// Between packets of audio, in ticks.
+const AUDIO_TICKS: u16 = 960;
 
 /// Where a payload comes from.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -90,6 +105,75 @@ impl Content {
         payload[at] = u8::from(!self.is_key());
         self.write(&mut payload[at + 1..]);
         payload
+    }
+
+    /// An H.264 payload with `len` bytes behind its headers. Key frames have a packet of parameter
+    /// sets; slices that need several packets are fragments.
+    pub(crate) fn h264(&self, len: usize) -> Vec<u8> {
+        let mut payload = self.h264_headers(len.max(Self::LEN));
+        let at = payload.len();
+        payload.resize(at + len.max(Self::LEN), 0);
+        self.write(&mut payload[at..]);
+        payload
+    }
+
+    fn h264_headers(&self, len: usize) -> Vec<u8> {
+        if self.is_key() && self.index == 0 {
+            // Behind the parameter sets the slice, or, where that has packets of its own, a message.
+            let unit = match self.count {
+                1 => &[IDR, SLICE_START][..],
+                _ => &[SEI],
+            };
+            let unit_len = (unit.len() + len) as u16;
+            return [&PARAMETER_SETS, &unit_len.to_be_bytes()[..], unit].concat();
+        }
+        let slice = if self.is_key() { IDR } else { SLICE };
+        // The slice's packets: all but the one of parameter sets.
+        let first = u8::from(self.is_key());
+        if self.count - first == 1 {
+            return vec![slice, SLICE_START];
+        }
+        let (start, end) = (self.index == first, self.is_last());
+        let fragment = u8::from(start) << 7 | u8::from(end) << 6 | (slice & 0x1f);
+        let mut headers = vec![(slice & 0xe0) | 28, fragment];
+        headers.extend(start.then_some(SLICE_START));
+        headers
+    }
+
+    pub(crate) fn of_h264(payload: &[u8]) -> Option<Self> {
+        let at = match payload.first()? & 0x1f {
+            24 => {
+                let unit = payload.get(PARAMETER_SETS.len() + 2)?;
+                PARAMETER_SETS.len() + if *unit == SEI { 3 } else { 4 }
+            }
+            28 => 2 + usize::from(payload.get(1)? >> 7),
+            _ => 2,
+        };
+        let content = Self::read(payload.get(at..)?)?;
+        (payload == content.h264(payload.len() - at)).then_some(content)
+    }
+
+    /// RFC 2198 §3: audio with the packet before it once more, if there is one.
+    pub(crate) fn red(pt: Pt, before: &[u8], primary: &[u8]) -> Vec<u8> {
+        if before.is_empty() {
+            return [&[pt.0], primary].concat();
+        }
+        let bits = u32::from(AUDIO_TICKS) << 10 | before.len() as u32;
+        let [_, head @ ..] = bits.to_be_bytes();
+        [&[0x80 | pt.0], &head[..], &[pt.0], before, primary].concat()
+    }
+
+    /// `pt` is what its blocks are to carry.
+    pub(crate) fn of_red(payload: &[u8], pt: Pt) -> Option<Self> {
+        let view = RedView::parse(payload).ok()?;
+        let content = Self::read(view.primary)?;
+        let repeats = view.redundant().all(|block| {
+            let before = Self::read(block.data);
+            (block.pt, block.age_ticks) == (pt, AUDIO_TICKS)
+                && before
+                    .is_some_and(|it| (it.track, it.frame + 1) == (content.track, content.frame))
+        });
+        (view.primary_pt == pt && repeats).then_some(content)
     }
 
     pub(crate) fn of_audio(payload: &[u8]) -> Option<Self> {

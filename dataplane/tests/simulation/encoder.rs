@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use millrace_shared::ids::{Pt, Ssrc};
-use millrace_shared::link::MediaKind;
+use millrace_shared::link::{Codec, MediaKind};
 use millrace_shared::payload::PictureId;
 use millrace_shared::payload::vp8::{Vp8Descriptor, Vp8Temporal};
 use millrace_shared::sim::Prng;
@@ -16,6 +16,7 @@ use crate::content::Content;
 use crate::media::{UP_PT, UP_RTX_PT};
 
 pub(crate) const AUDIO_PT: Pt = Pt(100);
+pub(crate) const RED_PT: Pt = Pt(63);
 /// Packets kept for retransmission.
 const HISTORY_PACKETS: usize = 600;
 
@@ -54,7 +55,7 @@ pub(crate) enum Temporal {
 /// What an encoding produces.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct EncoderConfig {
-    pub(crate) kind: MediaKind,
+    pub(crate) codec: Codec,
     pub(crate) track: u16,
     pub(crate) spatial: u8,
     pub(crate) ssrc: Ssrc,
@@ -92,6 +93,8 @@ pub(crate) struct Encoder {
     picture: u16,
     tl0: u8,
     key_idx: u8,
+    /// Audio of the packet before.
+    before: Vec<u8>,
     pub(crate) key_wanted: bool,
     history: VecDeque<Kept>,
     pub(crate) packets: u32,
@@ -111,6 +114,7 @@ impl Encoder {
             picture: random.below(0x8000) as u16,
             tl0: random.next_u64() as u8,
             key_idx: random.below(32) as u8,
+            before: Vec::new(),
             key_wanted: true,
             history: VecDeque::new(),
             packets: 0,
@@ -124,7 +128,7 @@ impl Encoder {
     }
 
     fn clock_rate_khz(&self) -> u64 {
-        match self.config.kind {
+        match self.config.codec.kind() {
             MediaKind::Audio => 48,
             MediaKind::Video => 90,
         }
@@ -138,7 +142,7 @@ impl Encoder {
     /// The packets of what is captured now.
     pub(crate) fn frame(&mut self, now: Timestamp, transport_cc: &mut u16) -> Vec<Plain> {
         self.frame += 1;
-        match self.config.kind {
+        match self.config.codec.kind() {
             MediaKind::Audio => vec![self.audio(now, transport_cc)],
             MediaKind::Video => self.video(now, transport_cc),
         }
@@ -147,7 +151,11 @@ impl Encoder {
     fn audio(&mut self, now: Timestamp, transport_cc: &mut u16) -> Plain {
         let content = self.content(now, 0, self.frame, (0, 1));
         let len = self.random.within(40..=90) as usize;
-        let payload = content.audio(len);
+        let mut payload = content.audio(len);
+        if self.config.codec == Codec::Red {
+            let red = Content::red(AUDIO_PT, &self.before, &payload);
+            self.before = std::mem::replace(&mut payload, red);
+        }
         self.send(now, content, payload, transport_cc)
     }
 
@@ -166,32 +174,10 @@ impl Encoder {
         self.key_idx = (self.key_idx + u8::from(key)) & 0x1f;
         let most = self.config.packets_max * if key { 4 } else { 1 };
         let count = self.random.within(1..=most) as u8;
-        let long = self.config.long_picture_id;
         let mut packets = Vec::new();
         for index in 0..count {
             let content = self.content(now, temporal, needs, (index, count));
-            let descriptor = Vp8Descriptor {
-                partition_start: index == 0,
-                picture_id: Some(PictureId {
-                    value: if long {
-                        self.picture
-                    } else {
-                        self.picture & 0x7f
-                    },
-                    long,
-                }),
-                tl0_pic_idx: Some(self.tl0),
-                temporal: Some(Vp8Temporal {
-                    id: temporal,
-                    layer_sync: sync,
-                }),
-                key_idx: Some(self.key_idx),
-                ..Vp8Descriptor::default()
-            };
-            let len = self.random.within(40..=140) as usize;
-            // Now and then a packet as long as they come.
-            let len = if self.random.one_in(40) { 1_000 } else { len };
-            let payload = content.vp8(&descriptor, len);
+            let payload = self.picture(&content, sync);
             packets.push(self.send(now, content, payload, transport_cc));
         }
         match self.random.below(60) {
@@ -200,6 +186,36 @@ impl Encoder {
             _ => {}
         }
         packets
+    }
+
+    /// The payload of a packet of video.
+    fn picture(&mut self, content: &Content, layer_sync: bool) -> Vec<u8> {
+        let len = self.random.within(40..=140) as usize;
+        // Now and then a packet as long as they come.
+        let len = if self.random.one_in(40) { 1_000 } else { len };
+        if self.config.codec == Codec::H264 {
+            return content.h264(len);
+        }
+        let long = self.config.long_picture_id;
+        let descriptor = Vp8Descriptor {
+            partition_start: content.index == 0,
+            picture_id: Some(PictureId {
+                value: if long {
+                    self.picture
+                } else {
+                    self.picture & 0x7f
+                },
+                long,
+            }),
+            tl0_pic_idx: Some(self.tl0),
+            temporal: Some(Vp8Temporal {
+                id: content.temporal,
+                layer_sync,
+            }),
+            key_idx: Some(self.key_idx),
+            ..Vp8Descriptor::default()
+        };
+        content.vp8(&descriptor, len)
     }
 
     /// Temporal layer, what the frame needs, and the layer sync bit.
@@ -252,14 +268,15 @@ impl Encoder {
         };
         self.packets += 1;
         self.bytes += kept.payload.len() as u32;
-        let pt = match self.config.kind {
+        let pt = match self.config.codec.kind() {
+            MediaKind::Audio if self.config.codec == Codec::Red => RED_PT,
             MediaKind::Audio => AUDIO_PT,
             MediaKind::Video => UP_PT,
         };
         let (seq, ssrc) = (self.next, self.config.ssrc);
         self.next = ExtSeq(seq.0 + 1);
         let packet = self.packet((ssrc, pt, seq), &kept, None, transport_cc);
-        if self.config.kind == MediaKind::Video {
+        if self.config.codec.kind() == MediaKind::Video {
             self.history.push_back(kept);
             if self.history.len() > HISTORY_PACKETS {
                 self.history.pop_front();
@@ -324,7 +341,7 @@ impl Encoder {
             voice: true,
         });
         let mut exts: Vec<(u8, &[u8])> = vec![(1, self.config.mid.as_bytes()), (4, &number)];
-        if self.config.kind == MediaKind::Audio {
+        if self.config.codec.kind() == MediaKind::Audio {
             exts.push((5, &level));
         }
         if let Some(rid) = self.config.rid {

@@ -1,10 +1,12 @@
 //! Every oracle fails when there is something to fail for.
 
+use millrace_shared::link::Codec;
+
 use crate::node::Layout;
 use crate::plan::{Plan, Weather};
 use crate::tamper::{Fault, Tamper};
 use crate::verdict::Oracle;
-use crate::world::World;
+use crate::world::{Outcome, World};
 
 /// The first ones have losses on both ways, three layers, and audio.
 const SEEDS: [u64; 10] = [2, 41, 11, 5, 7, 9, 13, 19, 22, 40];
@@ -50,5 +52,51 @@ fn every_error_of_a_shard_is_noticed() {
             outcome.verdict.of(oracle) > 0
         });
         assert!(noticed, "{oracle:?} does not notice {fault:?}");
+    }
+}
+
+/// Seeds with H.264 and RED.
+const OTHER_SEEDS: [u64; 6] = [2, 5, 11, 14, 20, 41];
+
+/// What copies of them are judged by.
+const ERRORS_OF_CODECS: [(Codec, Fault, Oracle); 14] = [
+    (Codec::H264, Fault::RepeatNumber, Oracle::Sequence),
+    (Codec::H264, Fault::SkipNumber, Oracle::Sequence),
+    (Codec::H264, Fault::WrongOriginal, Oracle::Retransmission),
+    (Codec::H264, Fault::TimeBack, Oracle::MediaTime),
+    (Codec::H264, Fault::TimeJump, Oracle::MediaTime),
+    (Codec::H264, Fault::PayloadByte, Oracle::Content),
+    (Codec::H264, Fault::DropFrames, Oracle::Completeness),
+    (Codec::H264, Fault::DropKeyStart, Oracle::Dependency),
+    (Codec::H264, Fault::Freeze, Oracle::Gap),
+    (Codec::H264, Fault::LoseInCalm, Oracle::Recovery),
+    (Codec::Red, Fault::RepeatNumber, Oracle::Sequence),
+    (Codec::Red, Fault::TimeBack, Oracle::MediaTime),
+    (Codec::Red, Fault::PayloadByte, Oracle::Content),
+    (Codec::Red, Fault::RedBlock, Oracle::Content),
+];
+
+/// Whether a rule was broken by what was sent of a track of this codec.
+fn breaks(outcome: &Outcome, codec: Codec, oracle: Oracle) -> bool {
+    let copies = outcome.ledger.copies.iter();
+    let copies = copies.filter(|copy| copy.codec == codec);
+    let copies: Vec<_> = copies.map(|copy| copy.down.to_string()).collect();
+    let mut violations = outcome.verdict.violations().iter();
+    violations.any(|it| {
+        // `copy 7: ...`
+        let copy = it.text.split([' ', ':']).nth(1);
+        it.oracle == oracle && copies.iter().any(|down| copy == Some(down))
+    })
+}
+
+#[test]
+fn every_error_with_another_codec_is_noticed() {
+    for (codec, fault, oracle) in ERRORS_OF_CODECS {
+        let noticed = OTHER_SEEDS.iter().any(|seed| {
+            let plan = Plan::draw(*seed, Weather::Foul);
+            let outcome = World::new(&plan, Layout::ports(1), Tamper::new(fault)).run();
+            breaks(&outcome, codec, oracle)
+        });
+        assert!(noticed, "{oracle:?} does not notice {fault:?} of {codec:?}");
     }
 }

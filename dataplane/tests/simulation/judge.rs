@@ -186,7 +186,7 @@ impl Bench<'_> {
         let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else {
             return;
         };
-        let video = self.copy.kind == MediaKind::Video;
+        let video = self.copy.codec.kind() == MediaKind::Video;
         let key = first.content.is_key() && first.content.index == 0;
         if video && !key && self.refused == 0 {
             self.blame(

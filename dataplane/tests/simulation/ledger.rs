@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_shared::ids::{DownTrackId, Ssrc};
-use millrace_shared::link::{Layer, MediaKind};
+use millrace_shared::ids::{DownTrackId, Pt, Ssrc};
+use millrace_shared::link::{Codec, Layer, MediaKind, RedMapping};
 use millrace_shared::payload::vp8::Vp8Descriptor;
 use millrace_shared::time::{ExtSeq, RtpTime, SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::SenderInfo;
@@ -13,6 +13,10 @@ use crate::content::Content;
 use crate::encoder::AUDIO_PT;
 use crate::media::{DOWN_PT, DOWN_RTX_PT};
 use crate::verdict::{Oracle, Verdict};
+
+/// Of subscribers that know RED.
+pub(crate) const DOWN_RED_PT: Pt = Pt(112);
+const DOWN_BLOCK_PT: Pt = Pt(113);
 
 /// A packet that a shard took from the network with a tuple that was valid.
 #[derive(Copy, Clone, Debug)]
@@ -77,7 +81,7 @@ pub(crate) struct Copy {
     pub(crate) peer: usize,
     pub(crate) down: DownTrackId,
     pub(crate) track: u16,
-    pub(crate) kind: MediaKind,
+    pub(crate) codec: Codec,
     pub(crate) ssrc: Ssrc,
     pub(crate) rtx_ssrc: Ssrc,
     pub(crate) wishes: Vec<Wish>,
@@ -101,7 +105,7 @@ pub(crate) struct CopyOf {
     pub(crate) peer: usize,
     pub(crate) down: DownTrackId,
     pub(crate) track: u16,
-    pub(crate) kind: MediaKind,
+    pub(crate) codec: Codec,
     pub(crate) ssrc: Ssrc,
 }
 
@@ -118,7 +122,7 @@ impl Copy {
             peer: copy.peer,
             down: copy.down,
             track: copy.track,
-            kind: copy.kind,
+            codec: copy.codec,
             ssrc: copy.ssrc,
             rtx_ssrc: Ssrc(copy.ssrc.0 + 1),
             wishes: vec![wish],
@@ -168,8 +172,8 @@ impl Copy {
         if self.paused() && !rtx && !carried {
             blame(verdict, Oracle::Stranger, "it is paused");
         }
-        let pt = match (self.kind, rtx) {
-            (MediaKind::Audio, _) => AUDIO_PT,
+        let pt = match (self.codec.kind(), rtx) {
+            (MediaKind::Audio, _) => self.audio_pt(),
             (MediaKind::Video, false) => DOWN_PT,
             (MediaKind::Video, true) => DOWN_RTX_PT,
         };
@@ -195,7 +199,7 @@ impl Copy {
             marker: rtp.marker,
             vp8,
         };
-        if packet.marker != content.is_last() && self.kind == MediaKind::Video {
+        if packet.marker != content.is_last() && self.codec.kind() == MediaKind::Video {
             blame(verdict, Oracle::Content, "marker");
         }
         if rtx {
@@ -215,11 +219,31 @@ impl Copy {
     }
 
     fn read(&self, payload: &[u8]) -> Option<(Content, Option<Vp8Descriptor>)> {
-        match self.kind {
-            MediaKind::Audio => Content::of_audio(payload).map(|content| (content, None)),
-            MediaKind::Video => {
-                Content::of_vp8(payload).map(|(content, descriptor)| (content, Some(descriptor)))
+        let content = match (self.codec, self.red()) {
+            (Codec::H264, _) => Content::of_h264(payload),
+            (Codec::Red, Some(RedMapping::Blocks(pt))) => Content::of_red(payload, pt),
+            (Codec::Opus | Codec::Red, _) => Content::of_audio(payload),
+            _ => {
+                let read = Content::of_vp8(payload);
+                return read.map(|(content, descriptor)| (content, Some(descriptor)));
             }
+        };
+        content.map(|content| (content, None))
+    }
+
+    /// What becomes of RED: some subscribers know it, some do not.
+    pub(crate) fn red(&self) -> Option<RedMapping> {
+        (self.codec == Codec::Red).then_some(if self.down.0.is_multiple_of(2) {
+            RedMapping::Blocks(DOWN_BLOCK_PT)
+        } else {
+            RedMapping::Unwrap
+        })
+    }
+
+    pub(crate) fn audio_pt(&self) -> Pt {
+        match self.red() {
+            Some(RedMapping::Blocks(_)) => DOWN_RED_PT,
+            _ => AUDIO_PT,
         }
     }
 
@@ -303,7 +327,7 @@ impl Copy {
     }
 
     pub(crate) fn clock_rate_khz(&self) -> i64 {
-        match self.kind {
+        match self.codec.kind() {
             MediaKind::Audio => 48,
             MediaKind::Video => 90,
         }

@@ -324,7 +324,7 @@ impl Peer {
         let mut number = self.transport_cc;
         let again = self
             .encoder(ssrc)
-            .filter(|encoder| encoder.config.kind == MediaKind::Video)?
+            .filter(|encoder| encoder.config.codec.kind() == MediaKind::Video)?
             .again(seq, &mut number);
         self.transport_cc = number;
         again

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millrace_dataplane::shard::lanes::LaneLimits;
 use millrace_shared::limits::DATAGRAM_SEND_LEN_MAX;
-use millrace_shared::link::{Layer, MediaKind};
+use millrace_shared::link::{Codec, Layer};
 use millrace_shared::sim::{Burst, PathConfig, Prng};
 use millrace_shared::time::Timestamp;
 
@@ -22,7 +22,7 @@ pub(crate) const END_AT: Duration = Duration::from_millis(9_500);
 pub(crate) struct Publishing {
     pub(crate) peer: usize,
     pub(crate) track: u16,
-    pub(crate) kind: MediaKind,
+    pub(crate) codec: Codec,
     pub(crate) layers: u8,
     pub(crate) temporal_layers: bool,
     pub(crate) long_picture_id: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Publishing {
 pub(crate) struct Subscribing {
     pub(crate) peer: usize,
     pub(crate) track: u16,
-    pub(crate) kind: MediaKind,
+    pub(crate) codec: Codec,
     pub(crate) max_layer: Layer,
 }
 
@@ -161,6 +161,8 @@ fn layer(random: &mut Prng) -> Layer {
 
 struct Draft {
     random: Prng,
+    /// Most tracks have other codecs than VP8 and Opus.
+    other_codecs: bool,
     weather: Weather,
     key_interval: u32,
     actions: Vec<(Timestamp, Action)>,
@@ -204,17 +206,31 @@ impl Draft {
         }
     }
 
+    /// Of a peer's video and audio. Drawn apart, so that it changes nothing else.
+    fn codecs(&self, peer: usize) -> (Codec, Codec) {
+        let mut random = self.random.fork(3_000 + peer as u64);
+        let video = self.other_codecs && !random.one_in(4);
+        let audio = self.other_codecs && !random.one_in(4);
+        (
+            if video { Codec::H264 } else { Codec::Vp8 },
+            if audio { Codec::Red } else { Codec::Opus },
+        )
+    }
+
     fn publish(&mut self, peer: usize) {
         let track = 10 * (peer as u16 + 1);
+        let (video_codec, audio_codec) = self.codecs(peer);
+        let vp8 = video_codec == Codec::Vp8;
         let random = &mut self.random;
         let layers = random.within(1..=3) as u8;
         let video = Publishing {
             peer,
             track,
-            kind: MediaKind::Video,
+            codec: video_codec,
             layers,
-            temporal_layers: random.one_in(2),
-            long_picture_id: !random.one_in(5),
+            // H.264 has neither.
+            temporal_layers: random.one_in(2) && vp8,
+            long_picture_id: !random.one_in(5) || !vp8,
             interval: ms(if random.one_in(3) { 33 } else { 66 }),
             key_interval: self.key_interval,
         };
@@ -225,7 +241,7 @@ impl Draft {
         if self.random.one_in(2) {
             let audio = Publishing {
                 track: track + 1,
-                kind: MediaKind::Audio,
+                codec: audio_codec,
                 layers: 1,
                 interval: ms(20),
                 ..video
@@ -245,7 +261,7 @@ impl Draft {
             let subscribing = Subscribing {
                 peer,
                 track: publishing.track,
-                kind: publishing.kind,
+                codec: publishing.codec,
                 max_layer: layer(&mut self.random),
             };
             self.subscribings.push(subscribing);
@@ -340,7 +356,7 @@ impl Draft {
             let subscribing = Subscribing {
                 peer,
                 track: publishing.track,
-                kind: publishing.kind,
+                codec: publishing.codec,
                 max_layer: layer(&mut random),
             };
             let subscribe_at = join_at + ms(random.within(1..=300));
@@ -374,6 +390,7 @@ impl Plan {
         let publishers = random.within(1..=peers.min(3) as u64) as usize;
         let mut draft = Draft {
             random,
+            other_codecs: seed % 3 == 2,
             weather,
             key_interval: match weather {
                 Weather::Fair => 12,

@@ -2,7 +2,7 @@
 //! to show that an oracle notices it.
 
 use millrace_dataplane::shard::Sizes;
-use millrace_shared::ids::{ShardId, Ssrc};
+use millrace_shared::ids::{Pt, ShardId, Ssrc};
 use millrace_shared::limits::DATAGRAM_SEND_LEN_MAX;
 use millrace_shared::link::{Event, ExtKind};
 use millrace_shared::time::{SeqNo, Timestamp};
@@ -10,6 +10,7 @@ use millrace_shared::wire::rtcp::{RtcpCompound, RtcpPacket, RtcpWriter, SenderIn
 use millrace_shared::wire::rtp::{RtpView, ext_mut};
 
 use crate::encoder::AUDIO_PT;
+use crate::ledger::DOWN_RED_PT;
 use crate::media::{DOWN_PT, DOWN_RTX_PT, down_ext_ids};
 
 /// An error of a shard.
@@ -34,6 +35,8 @@ pub(crate) enum Fault {
     PictureIdBack,
     /// A byte of a payload is another.
     PayloadByte,
+    /// A block of RED names another codec.
+    RedBlock,
     /// A frame in fifty does not go.
     DropFrames,
     /// The first packet of key frames does not go.
@@ -179,7 +182,12 @@ impl Tamper {
             plain.len() - view.payload().len() - view.padding_len,
         );
         let (marker, len) = (view.marker, plain.len());
-        let media = pt == DOWN_PT || pt == AUDIO_PT;
+        let media = [DOWN_PT, AUDIO_PT, DOWN_RED_PT].contains(&pt);
+        if let Some(payload) = plain.get_mut(header..)
+            && !self.change_payload(pt, payload)
+        {
+            return false;
+        }
         match self.fault {
             Fault::SkipNumber if media => {
                 self.shift = u16::from(self.shift > 0 || self.nth(300));
@@ -205,12 +213,6 @@ impl Tamper {
             Fault::TimeJump if media && now > CALM => {
                 put(plain, 4, &time.wrapping_add(90_000).0.to_be_bytes());
             }
-            // Behind the descriptor's two first bytes.
-            Fault::PictureIdBack if pt == DOWN_PT && self.nth(50) => {
-                let id = u16::from_be_bytes([plain[header + 2], plain[header + 3]]);
-                let back = (id.wrapping_sub(1) & 0x7fff) | 0x8000;
-                put(plain, header + 2, &back.to_be_bytes());
-            }
             Fault::RepeatTransportCc if self.nth(100) => {
                 if let Some(id) = down_ext_ids().id(ExtKind::TransportCc)
                     && let Some(number) = ext_mut(plain, id)
@@ -218,14 +220,8 @@ impl Tamper {
                     number[1] = number[1].wrapping_sub(1);
                 }
             }
-            Fault::PayloadByte if self.nth(100) => plain[len - 1] ^= 1,
             Fault::DropRetransmissions => return pt != DOWN_RTX_PT,
             Fault::DropFrames if pt == DOWN_PT => return !self.nth(50),
-            // The lowest bit behind the descriptor is 0 in the first packet of a key frame.
-            Fault::DropKeyStart if pt == DOWN_PT => {
-                let starts = plain[header] & 0x10 != 0;
-                return !(starts && plain[header + 6] & 1 == 0);
-            }
             Fault::Leak => self.leaked += len * 1_000,
             Fault::Freeze => {
                 let since = *self.frozen_at.get_or_insert(now);
@@ -235,6 +231,40 @@ impl Tamper {
                 return !self.nth(7);
             }
             Fault::LoseInCalm if pt == DOWN_RTX_PT && now > CALM => return false,
+            _ => {}
+        }
+        true
+    }
+
+    /// What depends on the codec. False when the packet does not go.
+    fn change_payload(&self, pt: Pt, payload: &mut [u8]) -> bool {
+        let Some(first) = payload.first().copied() else {
+            return true;
+        };
+        // RFC 6184 §1.3: a unit of H.264 begins with a zero bit. VP8's is set, for there is a picture
+        // id (RFC 7741 §4.2).
+        let vp8 = pt == DOWN_PT && first & 0x80 != 0;
+        match self.fault {
+            Fault::PayloadByte if self.nth(100) => {
+                if let Some(last) = payload.last_mut() {
+                    *last ^= 1;
+                }
+            }
+            // Behind the descriptor's two first bytes.
+            Fault::PictureIdBack if vp8 && self.nth(50) => {
+                let id = u16::from_be_bytes([payload[2], payload[3]]);
+                let back = (id.wrapping_sub(1) & 0x7fff) | 0x8000;
+                put(payload, 2, &back.to_be_bytes());
+            }
+            // The lowest bit behind the descriptor is 0 in the first packet of a key frame.
+            Fault::DropKeyStart if vp8 => {
+                let starts = first & 0x10 != 0;
+                return !(starts && payload[6] & 1 == 0);
+            }
+            // Parameter sets are in an aggregate.
+            Fault::DropKeyStart if pt == DOWN_PT => return first & 0x1f != 24,
+            // RFC 2198 §3: the header of the first block begins with its payload type.
+            Fault::RedBlock if pt == DOWN_RED_PT && self.nth(100) => payload[0] ^= 1,
             _ => {}
         }
         true

@@ -129,10 +129,15 @@ impl World {
         let owners = held.transports + held.up_tracks + held.down_tracks + held.groups;
         let timers_max = (owners + 2 * self.node.shards()) * TIMERS_PER_OWNER_MAX;
         let shards = self.node.shards();
-        let stores = self.tracks.iter().map(|it| match it.publishing.kind {
-            MediaKind::Audio => STORE_BYTES_AUDIO + INDEX_LEN,
-            MediaKind::Video => usize::from(it.publishing.layers) * (STORE_BYTES_VIDEO + INDEX_LEN),
-        });
+        let stores = self
+            .tracks
+            .iter()
+            .map(|it| match it.publishing.codec.kind() {
+                MediaKind::Audio => STORE_BYTES_AUDIO + INDEX_LEN,
+                MediaKind::Video => {
+                    usize::from(it.publishing.layers) * (STORE_BYTES_VIDEO + INDEX_LEN)
+                }
+            });
         let store_bytes_max = stores.sum::<usize>() * shards;
         let transports_max = self.members.iter().flatten().count();
         let bounds = [
@@ -159,7 +164,8 @@ impl World {
             if !expected || copy.removed || copy.paused() {
                 continue;
             }
-            if copy.kind == MediaKind::Video && to.since(copy.reported_at) > REPORTED_WITHIN {
+            if copy.codec.kind() == MediaKind::Video && to.since(copy.reported_at) > REPORTED_WITHIN
+            {
                 let text = format!("copy {} has no sender report any more", copy.down);
                 self.verdict.blame(to, Oracle::Report, text);
             }
@@ -173,7 +179,7 @@ impl World {
             let Some(arrivals) = self.ledger.arrivals.get(&(copy.track, spatial)) else {
                 continue;
             };
-            let temporal_max = match copy.kind {
+            let temporal_max = match copy.codec.kind() {
                 MediaKind::Audio => 3,
                 MediaKind::Video => max.temporal,
             };
@@ -217,7 +223,8 @@ impl World {
             for config in encoders.map(|it| it.config) {
                 let encoding = (config.track, config.spatial);
                 let arrivals = self.ledger.arrivals.get(&encoding);
-                let Some(arrivals) = arrivals.filter(|_| config.kind == MediaKind::Video) else {
+                let Some(arrivals) = arrivals.filter(|_| config.codec.kind() == MediaKind::Video)
+                else {
                     continue;
                 };
                 let numbers = arrivals.packets.keys();
