@@ -111,6 +111,22 @@ impl Exposition {
         self.fact("millrace_build", "version")
     }
 
+    /// What has no labels but the shard's, summed over shards: counters by name without `_total`,
+    /// buckets of histograms by name and bound, as `name_bucket/0.001`.
+    pub fn sums(&self) -> BTreeMap<String, f64> {
+        let mut sums = BTreeMap::new();
+        for ((name, _), value) in &self.values {
+            let name = name.strip_suffix("_total").unwrap_or(name);
+            *sums.entry(name.to_owned()).or_default() += value;
+        }
+        for ((name, _), buckets) in &self.buckets {
+            for (bound, count) in buckets {
+                *sums.entry(format!("{name}/{bound}")).or_default() += count;
+            }
+        }
+        sums
+    }
+
     fn grown_buckets(&self, earlier: &Self, name: &str, shard: u32) -> Vec<Bucket> {
         let key = (name.to_owned(), shard);
         let (Some(now), Some(then)) = (self.buckets.get(&key), earlier.buckets.get(&key)) else {

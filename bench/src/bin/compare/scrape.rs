@@ -6,8 +6,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Sums over shards, by name without `_total`; a histogram's buckets by name and upper bound, as
-/// `name_bucket/0.001`.
+use millrace_loadgen::shard_metrics::Exposition;
+
+/// As [`Exposition::sums`] has them.
 pub(crate) type Counters = BTreeMap<String, f64>;
 
 /// Reading costs the server a little, which must not show.
@@ -55,22 +56,8 @@ pub(crate) fn read_line(line: &str) -> Counters {
 }
 
 fn parse(page: &str) -> Counters {
-    let mut counters = Counters::new();
-    for line in page.lines().filter(|line| line.starts_with("millrace_")) {
-        let Some((name, value)) = line.rsplit_once(' ') else {
-            continue;
-        };
-        let bound = name
-            .split("le=\"")
-            .nth(1)
-            .and_then(|it| it.split('"').next());
-        let name = name.split('{').next().unwrap_or(name);
-        let name = name.strip_suffix("_total").unwrap_or(name);
-        let name = bound.map_or_else(|| name.to_owned(), |bound| format!("{name}/{bound}"));
-        if let Ok(value) = value.parse::<f64>() {
-            *counters.entry(name).or_default() += value;
-        }
-    }
+    let mut counters = Exposition::parse(page).sums();
+    counters.retain(|name, _| name.starts_with("millrace_"));
     counters
 }
 
