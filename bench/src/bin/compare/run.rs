@@ -14,8 +14,9 @@ use crate::watch::{Look, Seen, Watch};
 
 /// The generator waits so long between the last join and measuring.
 pub(crate) const SETTLE_S: f64 = 2.0;
-/// After everybody has left, before memory is looked at again.
-const AFTERWARDS: Duration = Duration::from_secs(5);
+/// After everybody has left, before memory is looked at again: an empty room closes after 20 s, and an
+/// allocator gives back what was free for ten.
+const AFTERWARDS: Duration = Duration::from_secs(35);
 const POLL: Duration = Duration::from_millis(50);
 
 /// One load for one server.
