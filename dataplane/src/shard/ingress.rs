@@ -202,14 +202,19 @@ impl Shard {
         }
         let stream = match transport.streams.by_ssrc(rtp.ssrc) {
             Some(stream) => stream,
-            None => self.learn_stream(slot, &rtp)?,
+            None => self.learn_stream(now, slot, &rtp)?,
         };
         self.receive_media(now, stream, &rtp, tx)
     }
 
     /// RFC 8843 §9.2: a packet of an unknown SSRC belongs to the m-line that its MID names, and
     /// without one to the only m-line that has its payload type.
-    fn learn_stream(&mut self, slot: Slot, rtp: &RtpView<'_>) -> Result<StreamRef, DropReason> {
+    fn learn_stream(
+        &mut self,
+        now: Timestamp,
+        slot: Slot,
+        rtp: &RtpView<'_>,
+    ) -> Result<StreamRef, DropReason> {
         let transport = self
             .transports
             .get_mut(slot)
@@ -243,7 +248,7 @@ impl Shard {
         };
         let role = entry
             .track
-            .resolve(&claim)
+            .resolve(now, &claim)
             .ok_or(DropReason::RtpStreamUnknown)?;
         let stream = StreamRef { up_track, role };
         transport.streams.learn(rtp.ssrc, stream);

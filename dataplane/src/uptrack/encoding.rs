@@ -83,9 +83,9 @@ impl EncodingRx {
     }
 
     /// A packet of an SSRC that nobody knows claims to be of this encoding. Whether it is.
-    pub(super) fn learn(&mut self, ssrc: Ssrc, rtx: bool) -> bool {
+    pub(super) fn learn(&mut self, now: Timestamp, ssrc: Ssrc, rtx: bool) -> bool {
         if rtx {
-            return self.hear_repair(ssrc);
+            return self.hear_repair(now, ssrc);
         }
         self.bind(ssrc, false);
         true
@@ -113,12 +113,12 @@ impl EncodingRx {
 
     /// A packet of a source that the encoding had or has. Whether it is of the current one, which
     /// it becomes by this when the publisher has come back to it.
-    pub(super) fn hear(&mut self, ssrc: Ssrc, rtx: bool) -> bool {
+    pub(super) fn hear(&mut self, now: Timestamp, ssrc: Ssrc, rtx: bool) -> bool {
         if rtx {
-            return self.hear_repair(ssrc);
+            return self.hear_repair(now, ssrc);
         }
         if self.rx.ssrc() == Some(ssrc) {
-            self.former.note_current();
+            self.former.note_current(now);
             return true;
         }
         if !self.former.note_other(ssrc) {
@@ -131,13 +131,13 @@ impl EncodingRx {
     }
 
     /// A retransmission. Whether it repairs the current source.
-    fn hear_repair(&mut self, ssrc: Ssrc) -> bool {
+    fn hear_repair(&mut self, now: Timestamp, ssrc: Ssrc) -> bool {
         let current = self.rx.rtx_ssrc();
         if current == Some(ssrc) {
             self.former.note_current_repair();
             return true;
         }
-        if !self.former.note_other_repair(ssrc, current) {
+        if !self.former.note_other_repair(now, ssrc, current) {
             return false;
         }
         self.former.note_current_repair();
@@ -282,8 +282,10 @@ impl EncodingRx {
 
 #[cfg(test)]
 mod tests {
+    use super::super::nack;
     use super::*;
 
+    const START: Timestamp = Timestamp::ZERO;
     const CURRENT: Ssrc = Ssrc(77);
     const CURRENT_RTX: Ssrc = Ssrc(78);
     const FORMER_RTX: Ssrc = Ssrc(20);
@@ -297,7 +299,8 @@ mod tests {
             rtx_ssrc,
         };
         let mut encoding = EncodingRx::new(MediaKind::Video, &config);
-        assert!(encoding.learn(CURRENT, false));
+        assert!(encoding.learn(START, CURRENT, false));
+        assert!(encoding.hear(START, CURRENT, false));
         encoding
     }
 
@@ -306,36 +309,59 @@ mod tests {
         // Known by the description, or by nothing so far.
         for known in [Some(FORMER_RTX), None] {
             let mut encoding = encoding(known);
-            assert!(encoding.learn(CURRENT_RTX, true));
-            assert!(!encoding.hear(FORMER_RTX, true));
-            assert!(!encoding.learn(FORMER_RTX, true));
+            assert!(encoding.learn(START, CURRENT_RTX, true));
+            assert!(!encoding.hear(START, FORMER_RTX, true));
+            assert!(!encoding.learn(START, FORMER_RTX, true));
             assert_eq!(encoding.rx.rtx_ssrc(), Some(CURRENT_RTX));
-            assert!(encoding.hear(CURRENT_RTX, true));
+            assert!(encoding.hear(START, CURRENT_RTX, true));
         }
         let mut encoding = encoding(Some(FORMER_RTX));
-        assert!(encoding.learn(CURRENT_RTX, true));
-        assert!((0..50).all(|_| !encoding.hear(FORMER_RTX, true)));
+        assert!(encoding.learn(START, CURRENT_RTX, true));
+        assert!((0..50).all(|_| !encoding.hear(START, FORMER_RTX, true)));
     }
 
     #[test]
     fn a_former_repair_is_none_of_a_source_that_has_none_yet() {
         let mut encoding = encoding(Some(FORMER_RTX));
         assert_eq!(encoding.rx.rtx_ssrc(), None);
-        assert!(!encoding.hear(FORMER_RTX, true));
-        assert!(encoding.learn(CURRENT_RTX, true));
+        assert!((0..10).all(|_| !encoding.hear(START, FORMER_RTX, true)));
+        assert!((0..10).all(|_| !encoding.learn(START, FORMER_RTX, true)));
+        assert_eq!(encoding.rx.rtx_ssrc(), None);
+        assert!(encoding.learn(START, CURRENT_RTX, true));
+        assert_eq!(encoding.rx.rtx_ssrc(), Some(CURRENT_RTX));
+    }
+
+    #[test]
+    fn a_publisher_keeps_what_repairs_it_when_its_source_changes() {
+        let mut encoding = encoding(Some(FORMER_RTX));
+        let late = START + nack::LIFETIME_MAX;
+        assert!((0..10).any(|_| encoding.hear(late, FORMER_RTX, true)));
+        assert_eq!(encoding.rx.rtx_ssrc(), Some(FORMER_RTX));
+    }
+
+    #[test]
+    fn repairs_of_a_former_source_wait_until_the_current_one_is_heard() {
+        let mut encoding = encoding(Some(FORMER_RTX));
+        assert!(encoding.learn(START, Ssrc(87), false));
+        let late = START + nack::LIFETIME_MAX;
+        assert!((0..10).all(|_| !encoding.hear(late, FORMER_RTX, true)));
+        assert!(encoding.hear(late, Ssrc(87), false));
+        assert!((0..10).all(|_| !encoding.hear(late, FORMER_RTX, true)));
     }
 
     #[test]
     fn a_repair_that_was_taken_by_mistake_gives_way_to_the_one_that_goes_on() {
         let mut encoding = encoding(None);
         // Late, and never heard before.
-        assert!(encoding.learn(FORMER_RTX, true));
-        assert!((0..10).any(|_| encoding.learn(CURRENT_RTX, true)));
+        assert!(encoding.learn(START, FORMER_RTX, true));
+        assert!((0..10).any(|_| encoding.learn(START, CURRENT_RTX, true)));
         // Heard before the source that it repairs.
         let mut encoding = self::encoding(None);
-        assert!(encoding.learn(Ssrc(88), true));
-        assert!(encoding.learn(Ssrc(87), false));
-        assert!((0..10).any(|_| encoding.hear(Ssrc(88), true)));
+        assert!(encoding.learn(START, Ssrc(88), true));
+        assert!(encoding.learn(START, Ssrc(87), false));
+        assert!(encoding.hear(START, Ssrc(87), false));
+        let late = START + nack::LIFETIME_MAX;
+        assert!((0..10).any(|_| encoding.hear(late, Ssrc(88), true)));
     }
 
     #[test]
@@ -347,6 +373,6 @@ mod tests {
             ssrc: Some(CURRENT),
             rtx_ssrc: Some(FORMER_RTX),
         });
-        assert!(encoding.hear(FORMER_RTX, true));
+        assert!(encoding.hear(START, FORMER_RTX, true));
     }
 }

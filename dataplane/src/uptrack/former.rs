@@ -1,14 +1,22 @@
 //! The sources that an encoding had before the one it has: a publisher may come back to one of
 //! them, and packets of one it left may still be on their way.
 
+use std::time::Duration;
+
 use arrayvec::ArrayVec;
 use millrace_shared::ids::Ssrc;
+use millrace_shared::time::Timestamp;
+
+use super::nack;
 
 /// RFC 3550 §A.1 believes a source after two packets. An old one was believed before, and its last
 /// packets may be late: it has come back when it sends and the one that followed it does not.
 const RETURN_PACKETS_MIN: u8 = 5;
 /// Older ones stay strangers.
 const SOURCES_MAX: usize = 4;
+
+/// What was asked of a source before it was left may arrive for as long.
+const REPAIRS_LATE_MAX: Duration = nack::LIFETIME_MAX;
 
 /// Packets of a source that is not the current one, since a packet of that.
 #[derive(Debug, Default)]
@@ -42,6 +50,8 @@ pub(super) struct FormerSources {
     returning: Run,
     /// The same of what repairs them.
     repairing: Run,
+    /// When the current source was first heard.
+    current_since: Option<Timestamp>,
 }
 
 impl FormerSources {
@@ -56,12 +66,14 @@ impl FormerSources {
         self.sources.push(left);
         self.returning.end();
         self.repairing.end();
+        self.current_since = None;
         known.and_then(|it| it.rtx_ssrc)
     }
 
     /// A packet of the current source.
-    pub(super) fn note_current(&mut self) {
+    pub(super) fn note_current(&mut self, now: Timestamp) {
         self.returning.end();
+        self.current_since.get_or_insert(now);
     }
 
     /// A packet of another one. Whether the publisher has come back to it.
@@ -80,15 +92,28 @@ impl FormerSources {
     /// A retransmission of another stream than `current`, which repairs the current source, if any
     /// does yet. Whether it repairs the current source from now on.
     ///
-    /// What repaired a former source may be late, and many packets of it, so that it takes nothing
-    /// from another one. It may also have been the first that was heard of the current source.
-    pub(super) fn note_other_repair(&mut self, ssrc: Ssrc, current: Option<Ssrc>) -> bool {
+    /// What repaired a former source may be late, and many packets of it, whose numbers mean others
+    /// here: it takes nothing from another one, and no free place while it can be late. It may also
+    /// have been the first that was heard of the current source, or repair both.
+    pub(super) fn note_other_repair(
+        &mut self,
+        now: Timestamp,
+        ssrc: Ssrc,
+        current: Option<Ssrc>,
+    ) -> bool {
         let is_former = self.sources.iter().any(|it| it.rtx_ssrc == Some(ssrc));
         match (is_former, current) {
             (false, None) => true,
             (true, Some(_)) => false,
+            (true, None) if self.may_be_late(now) => false,
             (true, None) | (false, Some(_)) => self.repairing.note(ssrc),
         }
+    }
+
+    /// Whether repairs of a source that was left may still be on their way.
+    fn may_be_late(&self, now: Timestamp) -> bool {
+        self.current_since
+            .is_none_or(|since| now.since(since) < REPAIRS_LATE_MAX)
     }
 }
 
@@ -108,7 +133,7 @@ mod tests {
         assert_eq!(former.leave(source(1), Ssrc(2)), None);
         for _ in 0..3 {
             assert!((1..RETURN_PACKETS_MIN).all(|_| !former.note_other(Ssrc(1))));
-            former.note_current();
+            former.note_current(Timestamp::ZERO);
         }
         assert!((1..RETURN_PACKETS_MIN).all(|_| !former.note_other(Ssrc(1))));
         assert!(!former.note_other(Ssrc(7)), "nobody knows it");

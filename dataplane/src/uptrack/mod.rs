@@ -156,14 +156,14 @@ impl UpTrack {
     /// A stream that had another SSRC goes on under the new one: packets of the old one are
     /// strangers from then on, unless the publisher comes back to it (`former.rs`). Its repairs change
     /// with it; without it only for a stream that goes on while the one before does not.
-    pub fn resolve(&mut self, claim: &StreamClaim<'_>) -> Option<StreamRole> {
+    pub fn resolve(&mut self, now: Timestamp, claim: &StreamClaim<'_>) -> Option<StreamRole> {
         let rtx = self.codec(claim.pt, true).is_some();
         if !rtx && self.codec(claim.pt, false).is_none() {
             return None;
         }
         let index = self.claimed(claim, rtx)?;
         let encoding = self.encodings.get_mut(index)?;
-        encoding.learn(claim.ssrc, rtx).then_some(StreamRole {
+        encoding.learn(now, claim.ssrc, rtx).then_some(StreamRole {
             spatial: encoding.spatial,
             rtx,
         })
@@ -220,7 +220,7 @@ impl UpTrack {
             .index(role.spatial)
             .ok_or(DropReason::RtpStreamUnknown)?;
         let encoding = &mut self.encodings[index];
-        if !encoding.hear(rtp.ssrc, role.rtx) {
+        if !encoding.hear(now, rtp.ssrc, role.rtx) {
             return Err(DropReason::RtpStreamUnknown);
         }
 

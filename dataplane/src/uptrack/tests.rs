@@ -56,7 +56,7 @@ fn simulcast() -> UpTrack {
         let media = claim(MEDIA[spatial], VP8, Some(rid));
         let rtx = claim(RTX[spatial], VP8_RTX, Some(rid));
         for claim in [media, rtx] {
-            assert!(track.resolve(&claim).is_some());
+            assert!(track.resolve(ms(0), &claim).is_some());
         }
     }
     track
@@ -151,13 +151,13 @@ fn receive(track: &mut UpTrack, now: Timestamp, sent: &Sent) -> Result<Got, Drop
 #[test]
 fn streams_are_found_by_rid() {
     let mut track = UpTrack::new(&config(&["q", "h"]));
-    let role = track.resolve(&claim(MEDIA[1], VP8, Some("h")));
+    let role = track.resolve(ms(0), &claim(MEDIA[1], VP8, Some("h")));
     let expected = StreamRole {
         spatial: 1,
         rtx: false,
     };
     assert_eq!(role, Some(expected));
-    let role = track.resolve(&claim(RTX[1], VP8_RTX, Some("h")));
+    let role = track.resolve(ms(0), &claim(RTX[1], VP8_RTX, Some("h")));
     let expected = StreamRole {
         spatial: 1,
         rtx: true,
@@ -165,21 +165,24 @@ fn streams_are_found_by_rid() {
     assert_eq!(role, Some(expected));
     assert_eq!(track.ssrc(1), Some(MEDIA[1]));
     // Known by now, though browsers stop sending the rid after a while.
-    let role = track.resolve(&claim(MEDIA[1], VP8, None));
+    let role = track.resolve(ms(0), &claim(MEDIA[1], VP8, None));
     assert_eq!(role.map(|role| role.spatial), Some(1));
 
-    assert_eq!(track.resolve(&claim(Ssrc(99), VP8, None)), None);
-    assert_eq!(track.resolve(&claim(Ssrc(99), VP8, Some("x"))), None);
-    assert_eq!(track.resolve(&claim(Ssrc(99), Pt(45), Some("q"))), None);
+    assert_eq!(track.resolve(ms(0), &claim(Ssrc(99), VP8, None)), None);
+    assert_eq!(track.resolve(ms(0), &claim(Ssrc(99), VP8, Some("x"))), None);
+    assert_eq!(
+        track.resolve(ms(0), &claim(Ssrc(99), Pt(45), Some("q"))),
+        None
+    );
 }
 
 #[test]
 fn the_only_stream_needs_no_rid() {
     let mut track = UpTrack::new(&config(&[""]));
-    assert!(track.resolve(&claim(MEDIA[0], VP8, None)).is_some());
+    assert!(track.resolve(ms(0), &claim(MEDIA[0], VP8, None)).is_some());
     assert!(receive(&mut track, ms(0), &media(1, KEY)).is_ok());
     // A new source takes the encoding over; its predecessor is a stranger.
-    assert!(track.resolve(&claim(Ssrc(77), VP8, None)).is_some());
+    assert!(track.resolve(ms(0), &claim(Ssrc(77), VP8, None)).is_some());
     let refused = receive(&mut track, ms(1), &media(2, DELTA));
     assert_eq!(refused, Err(DropReason::RtpStreamUnknown));
 }
@@ -189,11 +192,15 @@ fn the_only_stream_needs_no_rid() {
 #[test]
 fn a_publisher_comes_back_to_a_source_it_left() {
     let mut track = UpTrack::new(&config(&[""]));
-    assert!(track.resolve(&claim(MEDIA[0], VP8, None)).is_some());
-    assert!(track.resolve(&claim(RTX[0], VP8_RTX, None)).is_some());
+    assert!(track.resolve(ms(0), &claim(MEDIA[0], VP8, None)).is_some());
+    assert!(
+        track
+            .resolve(ms(0), &claim(RTX[0], VP8_RTX, None))
+            .is_some()
+    );
     let before = receive(&mut track, ms(0), &media(1, KEY)).unwrap();
     for (ssrc, pt) in [(77, VP8), (78, VP8_RTX)] {
-        assert!(track.resolve(&claim(Ssrc(ssrc), pt, None)).is_some());
+        assert!(track.resolve(ms(0), &claim(Ssrc(ssrc), pt, None)).is_some());
     }
     let again = (2..20).map(|seq| receive(&mut track, ms(seq.into()), &media(seq, DELTA)));
     let again: Vec<_> = again.collect();
