@@ -173,7 +173,7 @@ impl EncodingRx {
         };
         let repair = nack.then(|| self.nacks.note_gap(now, arrival.seq, missing, silence));
         if repair == Some(Repair::Hopeless) {
-            self.want_keyframe();
+            self.want_keyframe_from(arrival.seq);
         }
         Ok(arrival)
     }
@@ -197,7 +197,7 @@ impl EncodingRx {
         let missing = seq.0 - newest.0 - 1;
         let silence = self.silence(now);
         if self.nacks.note_gap(now, seq, missing, silence) == Repair::Hopeless {
-            self.want_keyframe();
+            self.want_keyframe_from(seq);
         }
     }
 
@@ -206,8 +206,8 @@ impl EncodingRx {
     /// second after, and ask then.
     pub(super) fn due_nacks(&mut self, now: Timestamp) -> NackBatch {
         let due = self.nacks.due(now);
-        if self.nacks.take_broken() {
-            self.want_keyframe();
+        if let Some(broken) = self.nacks.take_broken() {
+            self.want_keyframe_from(ExtSeq(broken.0 + 1));
         }
         due
     }
@@ -233,9 +233,17 @@ impl EncodingRx {
         }
     }
 
-    /// A packet arrived at which decoding can start. Whether it is the first of its key frame.
-    pub(super) fn note_keyframe(&mut self, seq: ExtSeq, rtp_time: RtpTime) -> bool {
-        self.keyframes.note_keyframe();
+    /// The same where packets before `seq` are given up. A key frame that begins there or later will do.
+    fn want_keyframe_from(&mut self, seq: ExtSeq) {
+        if self.kind == MediaKind::Video && self.rx.ssrc().is_some() {
+            self.keyframes.want_from(seq);
+        }
+    }
+
+    /// A packet arrived at which decoding can start, `late` if newer ones did before. Whether it is the
+    /// first of its key frame.
+    pub(super) fn note_keyframe(&mut self, seq: ExtSeq, rtp_time: RtpTime, late: bool) -> bool {
+        self.keyframes.note_keyframe(seq, late);
         self.nacks.note_keyframe(seq);
         self.keyframe_time.replace(rtp_time) != Some(rtp_time)
     }

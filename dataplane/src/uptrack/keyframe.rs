@@ -3,13 +3,23 @@
 
 use std::time::Duration;
 
-use millrace_shared::time::Timestamp;
+use millrace_shared::time::{ExtSeq, Timestamp};
+
+/// What a key frame is wanted for.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Want {
+    /// Those who watch will not get what lies before: a key frame that begins here or later lets them
+    /// go on, a late one as well.
+    Repair(ExtSeq),
+    /// Someone starts, which nobody does at a late packet.
+    Start,
+}
 
 #[derive(Clone, Debug, Default)]
 pub struct KeyframeThrottle {
     interval: Duration,
     sent_at: Option<Timestamp>,
-    wanted: bool,
+    wanted: Option<Want>,
 }
 
 impl KeyframeThrottle {
@@ -28,21 +38,34 @@ impl KeyframeThrottle {
         self.interval
     }
 
-    /// Someone needs a key frame. It is asked for when [`Self::take_due`] says so.
+    /// Someone needs a key frame to start. It is asked for when [`Self::take_due`] says so.
     pub fn want(&mut self) {
-        self.wanted = true;
+        self.wanted = Some(Want::Start);
     }
 
-    /// A key frame arrived: whoever waited has it.
-    pub fn note_keyframe(&mut self) {
-        self.wanted = false;
+    /// The same because packets before `seq` will not come.
+    pub fn want_from(&mut self, seq: ExtSeq) {
+        self.wanted = self.wanted.max(Some(Want::Repair(seq)));
+    }
+
+    /// A key frame that begins with `seq` arrived, `late` if newer packets did before. Whoever waited
+    /// for such a one has it.
+    pub fn note_keyframe(&mut self, seq: ExtSeq, late: bool) {
+        let serves = match self.wanted {
+            Some(Want::Repair(from)) => seq >= from,
+            Some(Want::Start) => !late,
+            None => return,
+        };
+        if serves {
+            self.wanted = None;
+        }
     }
 
     /// Whether a request is to be sent now; it then counts as sent.
     pub fn take_due(&mut self, now: Timestamp) -> bool {
         let due = self.next_timeout() <= now;
         if due {
-            self.wanted = false;
+            self.wanted = None;
             self.sent_at = Some(now);
         }
         due
@@ -50,9 +73,9 @@ impl KeyframeThrottle {
 
     pub fn next_timeout(&self) -> Timestamp {
         match (self.wanted, self.sent_at) {
-            (false, _) => Timestamp::NEVER,
-            (true, None) => Timestamp::ZERO,
-            (true, Some(sent_at)) => sent_at + self.interval,
+            (None, _) => Timestamp::NEVER,
+            (Some(_), None) => Timestamp::ZERO,
+            (Some(_), Some(sent_at)) => sent_at + self.interval,
         }
     }
 }
@@ -91,9 +114,40 @@ mod tests {
         throttle.want();
         assert!(!throttle.take_due(ms(499)));
         assert_eq!(throttle.next_timeout(), ms(500));
-        throttle.note_keyframe();
+        throttle.note_keyframe(ExtSeq(1), false);
         assert!(!throttle.take_due(ms(500)));
         throttle.want();
         assert!(throttle.take_due(ms(501)));
+    }
+
+    fn is_wanted_after(keyframe: u64, late: bool, want: impl Fn(&mut KeyframeThrottle)) -> bool {
+        let mut throttle = throttle();
+        want(&mut throttle);
+        throttle.note_keyframe(ExtSeq(keyframe), late);
+        throttle.take_due(ms(0))
+    }
+
+    #[test]
+    fn a_late_key_frame_lets_nobody_start() {
+        let start = KeyframeThrottle::want;
+        assert!(is_wanted_after(9, true, start));
+        assert!(!is_wanted_after(9, false, start));
+        let both = |throttle: &mut KeyframeThrottle| {
+            throttle.want();
+            throttle.want_from(ExtSeq(5));
+        };
+        assert!(is_wanted_after(9, true, both));
+        assert!(!is_wanted_after(9, false, both));
+    }
+
+    #[test]
+    fn a_late_key_frame_mends_what_broke_before_it() {
+        let broken = |throttle: &mut KeyframeThrottle| {
+            throttle.want_from(ExtSeq(5));
+            throttle.want_from(ExtSeq(3));
+        };
+        assert!(is_wanted_after(4, true, broken));
+        assert!(!is_wanted_after(5, true, broken));
+        assert!(!is_wanted_after(5, false, broken));
     }
 }

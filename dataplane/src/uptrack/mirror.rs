@@ -69,7 +69,7 @@ impl UpTrack {
         }
         encoding.note_alive(now, self.frames);
         if meta.keyframe_start {
-            encoding.note_keyframe(meta.seq, meta.rtp_time);
+            encoding.note_keyframe(meta.seq, meta.rtp_time, meta.late);
         }
         encoding.store.insert(packet);
         Ok(())

@@ -241,8 +241,9 @@ impl UpTrack {
 
         let exts = carried_exts(rtp, ext_ids);
         let description = describe(codec.codec, payload, dependency_descriptor(&exts));
+        let late = arrival.is_late();
         let keyframe_start =
-            description.keyframe_start && encoding.note_keyframe(arrival.seq, rtp.timestamp);
+            description.keyframe_start && encoding.note_keyframe(arrival.seq, rtp.timestamp, late);
         let packet = Packet {
             meta: PacketMeta {
                 arrival: now,
@@ -253,7 +254,7 @@ impl UpTrack {
                 pt: codec.pt,
                 marker: rtp.marker,
                 keyframe_start,
-                late: arrival.is_late(),
+                late,
                 vp8: description.vp8,
             },
             exts,

@@ -53,8 +53,8 @@ pub struct NackRegister {
     abandoned: u64,
     /// Where the newest key frame begins: decoding needs nothing before it.
     keyframe: ExtSeq,
-    /// A packet was given up that decoding may need.
-    broken: bool,
+    /// The newest packet that was given up and that decoding may need.
+    broken: Option<ExtSeq>,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -88,7 +88,7 @@ impl Default for NackRegister {
             rtt: RTT_DEFAULT,
             abandoned: 0,
             keyframe: ExtSeq::default(),
-            broken: false,
+            broken: None,
         }
     }
 }
@@ -174,7 +174,9 @@ impl NackRegister {
             let timely = now.since(missing.since) < LIFETIME_MAX;
             let exhausted = missing.tries >= missing.tries_max && now >= missing.next_at(rtt);
             let kept = acceptable && timely && !exhausted;
-            self.broken |= !kept && missing.seq > keyframe;
+            if !kept && missing.seq > keyframe {
+                self.broken = self.broken.max(Some(missing.seq));
+            }
             kept
         });
         self.abandoned += (before - self.missing.len()) as u64;
@@ -195,16 +197,16 @@ impl NackRegister {
     pub fn note_keyframe(&mut self, seq: ExtSeq) {
         if seq > self.keyframe {
             self.keyframe = seq;
-            self.broken = false;
+            self.broken = self.broken.filter(|broken| *broken > seq);
         }
     }
 
-    /// Whether [`Self::due`] gave up a packet since the last call that lies behind the newest key
+    /// The newest packet that [`Self::due`] gave up since the last call, of those behind the newest key
     /// frame. Most likely decoding cannot go on without it before the next one: what belonged to
     /// an upper temporal layer alone can be done without, but a packet that never came does not
     /// tell its layer.
-    pub fn take_broken(&mut self) -> bool {
-        std::mem::take(&mut self.broken)
+    pub fn take_broken(&mut self) -> Option<ExtSeq> {
+        self.broken.take()
     }
 
     pub fn next_timeout(&self) -> Timestamp {

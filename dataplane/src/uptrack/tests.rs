@@ -333,6 +333,39 @@ fn key_frame_requests_are_throttled_per_encoding() {
     assert_eq!(track.request_keyframe(ms(1_000), 7), None);
 }
 
+/// Nobody starts at a packet that others of its frame went before, see `Selector::select`.
+#[test]
+fn a_key_frame_whose_start_comes_late_answers_nobody_who_waits_to_start() {
+    let mut track = simulcast();
+    receive(&mut track, ms(0), &media(1, KEY)).unwrap();
+    assert!(track.request_keyframe(ms(0), 0).is_some());
+    assert!(track.request_keyframe(ms(100), 0).is_none());
+    receive(&mut track, ms(110), &media(3, DELTA)).unwrap();
+    receive(&mut track, ms(150), &rtx(2, KEY)).unwrap();
+    assert_eq!(track.due_keyframe_requests(ms(500)).len(), 1);
+}
+
+#[test]
+fn a_late_key_frame_older_than_what_broke_mends_nothing() {
+    for (keyframe, requests) in [(2, 1), (6, 0)] {
+        let mut track = simulcast();
+        let mut config = config(&["q", "h", "f"]);
+        config.pli_interval_ms = [5_000; 3];
+        track.update(&config);
+        receive(&mut track, ms(0), &media(1, KEY)).unwrap();
+        assert!(track.request_keyframe(ms(0), 0).is_some());
+        // After a silence three are missing, and given up soon.
+        receive(&mut track, ms(600), &media(5, DELTA)).unwrap();
+        for at in 600..1_200 {
+            track.due_nacks(ms(at));
+        }
+        receive(&mut track, ms(1_200), &media(7, DELTA)).unwrap();
+        receive(&mut track, ms(1_210), &rtx(keyframe, KEY)).unwrap();
+        let due = track.due_keyframe_requests(ms(5_000)).len();
+        assert_eq!(due, requests, "{keyframe}");
+    }
+}
+
 #[test]
 fn a_gap_beyond_repair_asks_for_a_key_frame() {
     let mut track = simulcast();
