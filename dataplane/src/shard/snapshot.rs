@@ -9,7 +9,8 @@ use super::Shard;
 use crate::transport::Transport;
 
 impl Shard {
-    /// In one tick, so that all parts are of one moment. A full shard has 256 parts.
+    /// In one tick, so that all parts are of one moment. A full shard has 256 parts, and up to as many
+    /// again if all it had before was handed over within the last second.
     ///
     /// Two shards' moments differ: one may have told everything before it gets what the other hands
     /// over before it tells. So what is on its way is told where it came from as well.
