@@ -48,7 +48,8 @@ pub const STRAY_OWNERS_TRIED_MAX: usize = 8;
 /// publish nothing all report under the same SSRC.
 pub const STRAY_TRANSPORTS_ASKED_MAX: usize = 512;
 pub const STRAY_SOURCES_TRIED_MAX: usize = 32;
-/// Packets from unknown tuples that a shard looks at, and as many again that other shards pass on.
+/// Packets from unknown tuples that a shard looks at. Others pass on as many again, and where they are
+/// more than 10, up to 10 each.
 pub const STRAYS_PER_SECOND_MAX: u64 = 100;
 /// Checks of ours that wait for an answer, in one shard.
 pub const CHECKS_PENDING_MAX: usize = 32;
