@@ -119,6 +119,10 @@ pub const SCTP_RECEIVE_WINDOW: usize = 256 * 1024;
 /// Received DATA chunks that wait for the rest of their message or for an earlier message. Each one
 /// more costs time in proportion to all of them.
 pub const SCTP_CHUNKS_WAITING_MAX: usize = SCTP_RECEIVE_WINDOW / 64;
+/// DATA chunks that an association has queued or sent and its peer has not acknowledged: more than
+/// [`DATA_BUFFERED_PER_TRANSPORT_MAX`] bytes of long messages have, and than a group keeps for those
+/// who resume. Each look for packets to send walks over those under way.
+pub const SCTP_CHUNKS_OUTSTANDING_MAX: usize = DATA_BUFFERED_PER_TRANSPORT_MAX / 640;
 /// Data channels of one transport. LiveKit's clients use two to four.
 pub const DATA_CHANNELS_MAX: usize = 32;
 /// Bytes a reliable channel buffers until its peer acknowledged them.

@@ -13,6 +13,7 @@ use sctp_proto::{
 use super::backlog::{Backlog, is_init};
 use super::channel::{Channel, ChannelState, Reliability};
 use super::dcep::DcepMessage;
+use super::outstanding::Outstanding;
 use crate::drop::DropReason;
 use crate::limits::{
     DATA_BUFFERED_PER_TRANSPORT_MAX, DATA_CHANNELS_MAX, DATA_MESSAGE_LEN_MAX,
@@ -22,6 +23,8 @@ use crate::time::{Epoch, Timestamp};
 
 /// SCTP common header and header of one DATA chunk.
 const DATA_OVERHEAD: usize = 12 + 16;
+/// What of a message a DATA chunk holds.
+pub(super) const CHUNK_LEN: usize = SCTP_MTU - DATA_OVERHEAD;
 /// Retransmission timers, as libwebrtc sets them: the minimum lies above a peer's delayed
 /// acknowledgement of 200 ms. The maximum is lower, because a lost network costs a reconnect long
 /// before a minute has passed.
@@ -99,6 +102,7 @@ pub struct Sctp {
     over: bool,
     channels: Vec<Channel>,
     backlog: Backlog,
+    outstanding: Outstanding,
     /// INITs received.
     inits: u8,
     outputs: VecDeque<SctpOutput>,
@@ -107,7 +111,7 @@ pub struct Sctp {
 impl Sctp {
     pub fn new(role: Role, epoch: &Epoch) -> Self {
         let mut config = EndpointConfig::new();
-        config.max_payload_size(len_u32(SCTP_MTU - DATA_OVERHEAD));
+        config.max_payload_size(len_u32(CHUNK_LEN));
         let transport = Arc::new(transport_config());
         // An endpoint without it panics on an INIT.
         let mut server = ServerConfig::new();
@@ -121,6 +125,7 @@ impl Sctp {
             over: false,
             channels: Vec::new(),
             backlog: Backlog::default(),
+            outstanding: Outstanding::default(),
             inits: 0,
             outputs: VecDeque::new(),
         };
@@ -221,6 +226,7 @@ impl Sctp {
     /// payload.
     pub fn send(&mut self, stream: u16, binary: bool, payload: Bytes) -> Result<(), SendError> {
         let buffered_total = self.buffered_total();
+        self.outstanding.settle(buffered_total);
         let Some((_, association)) = &mut self.association else {
             return Err(self.refusal(stream));
         };
@@ -239,6 +245,7 @@ impl Sctp {
         let beyond = |held: usize, len_max| held.saturating_add(payload.len()) > len_max;
         if beyond(buffered, channel.reliability.buffer_len_max())
             || beyond(buffered_total, DATA_BUFFERED_PER_TRANSPORT_MAX)
+            || !self.outstanding.has_room(payload.len())
         {
             return Err(SendError::BufferFull);
         }
@@ -249,11 +256,13 @@ impl Sctp {
             (true, true) => (Ppid::BinaryEmpty, Bytes::from_static(&[0])),
             (false, true) => (Ppid::StringEmpty, Bytes::from_static(&[0])),
         };
+        let len = payload.len();
         handle
             .set_default_payload_type(ppid)
             .and_then(|()| handle.write_chunks(&mut [payload]))
-            .map(|_| ())
-            .map_err(|_| SendError::Unknown)
+            .map_err(|_| SendError::Unknown)?;
+        self.outstanding.sent(len);
+        Ok(())
     }
 
     /// Bytes of a channel that the peer has not acknowledged; 0 for an unknown one.

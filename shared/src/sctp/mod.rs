@@ -15,6 +15,7 @@ mod association;
 mod backlog;
 mod channel;
 mod dcep;
+mod outstanding;
 
 #[cfg(test)]
 mod tests;
