@@ -144,17 +144,24 @@ fn message_flood(arena: &mut Arena) -> Outcome<Finding> {
         bob.drain();
     }
     let took = begin.elapsed().as_secs_f64();
-    let [policed, accepted] = arena.grew_all(
+    let [policed, full, accepted, arrived] = arena.grew_all(
         &before,
         [
             "millrace_drop_data_rate_total",
+            "millrace_drop_data_buffer_full_total",
             "millrace_data_total{direction=\"outgoing\"}",
+            "millrace_data_total{direction=\"incoming\"}",
         ],
     )?;
     eve.leave();
     bob.leave();
     Ok(Finding::new(
-        policed > 0 && accepted as f64 <= 5_000.0 * (took + 1.0) * 1.1,
-        format!("{sent} sent in {took:.1} s: {accepted} passed on, {policed} policed"),
+        policed > 0
+            && arrived == accepted + policed + full
+            && accepted as f64 <= 5_000.0 * (took + 1.0) * 1.1,
+        format!(
+            "{sent} sent in {took:.1} s, {arrived} arrived: {accepted} passed on, {policed} policed, \
+             {full} for a full buffer"
+        ),
     ))
 }
