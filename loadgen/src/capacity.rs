@@ -64,11 +64,7 @@ pub async fn find(
     hold(run, (idle, Phase::Idle, None), search.step, observer).await?;
     let mut size = search.start;
     while size <= search.limit && !run.is_interrupted() {
-        let mut step = hold(run, (size, Phase::Raise, None), search.step, observer).await?;
-        if !run.is_interrupted() && !is_clean(run, &step) {
-            // A machine that stalled once has no knee there.
-            step = hold(run, (size, Phase::Raise, None), search.step, observer).await?;
-        }
+        let step = hold(run, (size, Phase::Raise, None), search.step, observer).await?;
         found.judge(run, size, &step);
         match found.next(size, search.limit) {
             Some(next) => size = next,
@@ -85,11 +81,6 @@ pub async fn find(
         }
     }
     Ok(found)
-}
-
-/// Whether a load held, without the generator being the limit.
-fn is_clean(run: &Run, step: &Step) -> bool {
-    step.generator.limited_by.is_none() && run.slo().breaches(step).is_empty()
 }
 
 async fn hold(

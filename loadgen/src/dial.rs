@@ -98,15 +98,17 @@ fn roots(trust: Trust<'_>) -> Result<RootCertStore, DialError> {
         }
         Trust::Host | Trust::Anyone => {
             let found = rustls_native_certs::load_native_certs();
-            // Single files that cannot be read are common; that none can is what would look like an
-            // untrusted server.
-            match found.errors.first() {
-                Some(error) if found.certs.is_empty() => {
-                    let host = "this host's authorities".to_owned();
-                    return Err(DialError::Certificates(host, error.to_string()));
-                }
-                _ => found.certs,
+            // Single files that cannot be read are common; without any, every server would look
+            // untrusted.
+            if found.certs.is_empty() {
+                let why = match found.errors.first() {
+                    Some(error) => error.to_string(),
+                    None => "there are none: install ca-certificates, or name a file".to_owned(),
+                };
+                let host = "this host's authorities".to_owned();
+                return Err(DialError::Certificates(host, why));
             }
+            found.certs
         }
     };
     store.add_parsable_certificates(found);

@@ -100,6 +100,7 @@ mod tests {
             }
         );
     }
+
     #[test]
     fn the_sum_of_a_nested_command_is_not_counted_again() {
         let nested = |steps: &[&str]| {

@@ -15,6 +15,8 @@ use crate::sdp::{self, Description, Line, SectionKind};
 const RECEIVING_SECTIONS: u32 = 3;
 /// More than any room has, so that a server cannot make a client swell.
 const SECTIONS_MAX: u32 = 1024;
+/// Candidates that wait for their connection; a server has a handful.
+const EARLY_MAX: usize = 64;
 
 /// How far our offers have come.
 #[derive(Debug, Default)]
@@ -80,8 +82,9 @@ impl Client {
         &mut self,
         more: &proto::MediaSectionsRequirement,
     ) -> Result<(), ClientError> {
-        self.lines
-            .extend(receiving_lines(more.num_audios, more.num_videos));
+        let room = (SECTIONS_MAX as usize).saturating_sub(self.lines.len());
+        let more = receiving_lines(more.num_audios, more.num_videos);
+        self.lines.extend(more.take(room));
         self.offers.stale = true;
         self.offer_again().await
     }
@@ -178,7 +181,9 @@ impl Client {
         if self.server.media_address.is_some() {
             return;
         }
-        if let Some(addr) = super::trickled(trickle) {
+        if let Some(addr) = super::trickled(trickle)
+            && self.early.len() < EARLY_MAX
+        {
             self.early.push((trickle.target(), addr));
             self.take_early(trickle.target());
         }

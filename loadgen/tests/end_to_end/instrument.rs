@@ -123,8 +123,21 @@ const SPEAKER: &str = "name = \"speaker\"\ndescription = \"One speaks.\"\nnoun =
     [[group.role]]\nname = \"speaker\"\ncount = 1\ntracks = [\"voice\"]\nsubscribe = false\n\
     [[group.role]]\nname = \"listener\"\ncount_per_unit = 1.0\n";
 
-/// The search through a relay, with a bound on latency that a busy machine keeps.
+/// The knee of a search in which the generator was not the limit: on a machine that does other work a
+/// packet of fifty that leaves late makes it one.
 async fn knee(faults: Faults, name: &str) -> capacity::Found {
+    let mut found = search(faults, name).await;
+    for _ in 0..3 {
+        if found.limited.is_none() {
+            break;
+        }
+        found = search(faults, name).await;
+    }
+    found
+}
+
+/// Through a relay, with a bound on latency that a busy machine keeps.
+async fn search(faults: Faults, name: &str) -> capacity::Found {
     let node = Node::start(name);
     let relay = Relay::start(node.media, faults).await.unwrap();
     let mut config = node.config("audio");
