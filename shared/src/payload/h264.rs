@@ -9,7 +9,7 @@ const FU_A: u8 = 28;
 /// Whether decoding can start at this packet: it has a sequence parameter set, which encoders send
 /// right before a key frame. The slices of an IDR picture are no start: whoever began with them had
 /// no parameters for it, of another encoding's picture the wrong ones, and what was lost before them
-/// would not be asked for again.
+/// came too late to be placed in front.
 pub fn keyframe_start(payload: &[u8]) -> bool {
     let Some((header, rest)) = payload.split_first() else {
         return false;

@@ -3,6 +3,9 @@
 //! The library bounds nothing of what we send, and each time it is asked for packets it walks over
 //! all chunks that are under way. A peer that stops acknowledging small messages would keep a
 //! shard busy: a hundred thousand of ten bytes fit where a thousand full chunks do.
+//!
+//! It tells acknowledged bytes, not chunks, so the oldest messages are taken for acknowledged. A peer
+//! that acknowledges later ones by gaps and never the first gets around this: docs/reliability.md.
 
 use std::collections::VecDeque;
 
