@@ -221,15 +221,24 @@ fn ice_restarts_where_the_transport_lives() {
     }
 }
 
+fn report(writer: &mut RtcpWriter<'_>) {
+    writer.receiver_report(Ssrc(1), &[]).unwrap();
+}
+
+/// A publisher on shard 0, and a subscriber on shard 1 who has reported once.
+fn reporting_subscriber(world: &mut World) -> (usize, usize) {
+    let publisher = join_at(world, 0, 0, &Joining::media("alice"));
+    let peer = join_at(world, 1, 1, &Joining::media("bob"));
+    publish_and_subscribe(world, publisher, &[peer]);
+    world.send_rtcp(peer, report);
+    (publisher, peer)
+}
+
 // The kernel delivers a tuple by its hash: a new one as likely to another shard as to the same.
 #[test]
 fn media_from_an_unchecked_address_is_known_where_its_peer_lives() {
     let mut world = world(3);
-    let publisher = join_at(&mut world, 0, 0, &Joining::media("alice"));
-    let peer = join_at(&mut world, 1, 1, &Joining::media("bob"));
-    publish_and_subscribe(&mut world, publisher, &[peer]);
-    let report = |writer: &mut RtcpWriter<'_>| writer.receiver_report(Ssrc(1), &[]).unwrap();
-    world.send_rtcp(peer, report);
+    let (publisher, peer) = reporting_subscriber(&mut world);
     let mut encoders = [Vp8Encoder::new(5_000, "m1", None)];
     send_frames(&mut world, publisher, &mut encoders, true);
 
@@ -267,11 +276,7 @@ fn media_from_an_unchecked_address_is_known_where_its_peer_lives() {
 #[test]
 fn strays_that_are_passed_on_have_a_pace_of_their_own() {
     let mut world = world(3);
-    let publisher = join_at(&mut world, 0, 0, &Joining::media("alice"));
-    let peer = join_at(&mut world, 1, 1, &Joining::media("bob"));
-    publish_and_subscribe(&mut world, publisher, &[peer]);
-    let report = |writer: &mut RtcpWriter<'_>| writer.receiver_report(Ssrc(1), &[]).unwrap();
-    world.send_rtcp(peer, report);
+    let (publisher, peer) = reporting_subscriber(&mut world);
     let mut forged = world.peers[peer].rtcp_of(report);
     *forged.last_mut().unwrap() ^= 1;
 
