@@ -276,7 +276,7 @@ fn media_from_an_unchecked_address_is_known_where_its_peer_lives() {
 #[test]
 fn strays_that_are_passed_on_have_a_pace_of_their_own() {
     let mut world = world(3);
-    let (publisher, peer) = reporting_subscriber(&mut world);
+    let (_, peer) = reporting_subscriber(&mut world);
     let mut forged = world.peers[peer].rtcp_of(report);
     *forged.last_mut().unwrap() ^= 1;
 
@@ -304,7 +304,6 @@ fn strays_that_are_passed_on_have_a_pace_of_their_own() {
 fn the_other_shards_are_asked_about_a_tuple_now_and_then() {
     let mut world = world(2);
     let peer = join_at(&mut world, 0, 0, &Joining::media("alice"));
-    let report = |writer: &mut RtcpWriter<'_>| writer.receiver_report(Ssrc(1), &[]).unwrap();
     let mut forged = world.peers[peer].rtcp_of(report);
     *forged.last_mut().unwrap() ^= 1;
     let stranger = Tuple {
