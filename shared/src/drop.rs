@@ -100,6 +100,9 @@ drop_reasons! {
     SctpMalformed => "sctp_malformed",
     /// An SCTP packet while the association is over; an INIT while it is established.
     SctpUnexpected => "sctp_unexpected",
+    /// An SCTP packet that costs more than its peer may cause: much is under way to it, and it
+    /// sends many acknowledgements.
+    SctpRate => "sctp_rate",
     DataMalformed => "data_malformed",
     /// A data packet from a transport that may not publish data.
     DataForbidden => "data_forbidden",

@@ -10,8 +10,9 @@ use sctp_proto::{
     Payload, PayloadProtocolIdentifier as Ppid, ServerConfig, StreamEvent, TransportConfig,
 };
 
-use super::backlog::{Backlog, is_init};
+use super::backlog::Backlog;
 use super::channel::{Channel, ChannelState, Reliability};
+use super::chunk::{is_init, sacks};
 use super::dcep::DcepMessage;
 use super::outstanding::Outstanding;
 use crate::drop::DropReason;
@@ -103,6 +104,9 @@ pub struct Sctp {
     channels: Vec<Channel>,
     backlog: Backlog,
     outstanding: Outstanding,
+    /// Something happened since the association last had nothing to send: to ask it walks over all
+    /// that is under way.
+    may_have_more: bool,
     /// INITs received.
     inits: u8,
     outputs: VecDeque<SctpOutput>,
@@ -126,6 +130,7 @@ impl Sctp {
             channels: Vec::new(),
             backlog: Backlog::default(),
             outstanding: Outstanding::default(),
+            may_have_more: true,
             inits: 0,
             outputs: VecDeque::new(),
         };
@@ -149,12 +154,14 @@ impl Sctp {
                 return Err(DropReason::SctpUnexpected);
             }
         }
+        self.outstanding.admit(now, datagram)?;
         self.backlog.received(datagram);
         if self.backlog.is_exceeded() {
             self.end();
             return Err(DropReason::SctpUnexpected);
         }
         let (now, data) = (self.epoch.instant(now), Bytes::copy_from_slice(datagram));
+        self.may_have_more = true;
         let event = self.endpoint.handle(now, PEER, None, None, data);
         match (event, &mut self.association) {
             (Some((handle, DatagramEvent::NewAssociation(association))), None) => {
@@ -165,7 +172,13 @@ impl Sctp {
             (Some((handle, DatagramEvent::AssociationEvent(event))), Some((ours, association)))
                 if handle == *ours =>
             {
+                let before = association.stats().get_num_sacks();
                 association.handle_event(event);
+                // One malformed chunk, and it has ignored all of the packet.
+                let taken = association.stats().get_num_sacks() - before;
+                if taken == sacks(datagram).count() as u64 {
+                    self.outstanding.received(datagram);
+                }
                 Ok(())
             }
             _ => Err(DropReason::SctpMalformed),
@@ -174,6 +187,7 @@ impl Sctp {
 
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let now = self.epoch.instant(now);
+        self.may_have_more = true;
         if let Some((_, association)) = &mut self.association {
             association.handle_timeout(now);
         }
@@ -261,7 +275,8 @@ impl Sctp {
             .set_default_payload_type(ppid)
             .and_then(|()| handle.write_chunks(&mut [payload]))
             .map_err(|_| SendError::Unknown)?;
-        self.outstanding.sent(len);
+        self.outstanding.queued(len);
+        self.may_have_more = true;
         Ok(())
     }
 
@@ -301,6 +316,7 @@ impl Sctp {
             return;
         }
         self.channels[at].state = ChannelState::Closing;
+        self.may_have_more = true;
         if let Some((_, association)) = &mut self.association
             && let Ok(mut handle) = association.stream(stream)
         {
@@ -318,7 +334,8 @@ impl Sctp {
             let (_, association) = self.association.as_mut()?;
             if let Some(event) = association.poll() {
                 self.on_event(now, event);
-            } else if !self.transmit(now) {
+            } else if !self.may_have_more || !self.transmit(now) {
+                self.may_have_more = false;
                 return None;
             }
         }
@@ -347,6 +364,7 @@ impl Sctp {
         };
         for datagram in datagrams {
             self.backlog.sent(&datagram);
+            self.outstanding.sent(&datagram);
             // Only a SACK that reports hundreds of gaps can be so long. Without it the peer
             // retransmits by its timer, and the gaps become fewer.
             if datagram.len() > SCTP_DATAGRAM_LEN_MAX {
@@ -541,6 +559,7 @@ impl Sctp {
     }
 
     fn write_dcep(&mut self, stream: u16, message: &DcepMessage) -> bool {
+        self.may_have_more = true;
         self.association
             .as_mut()
             .and_then(|(_, association)| association.stream(stream).ok())

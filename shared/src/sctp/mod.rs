@@ -14,6 +14,7 @@
 mod association;
 mod backlog;
 mod channel;
+mod chunk;
 mod dcep;
 mod outstanding;
 

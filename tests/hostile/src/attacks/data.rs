@@ -7,7 +7,7 @@ use millrace_shared::payload::data_packet::{DataKind, UserPacket, write_user_pac
 
 use super::Attack;
 use crate::arena::{Arena, Finding};
-use crate::client::session::Role;
+use crate::client::session::{Role, Session};
 use crate::outcome::{Outcome, Said as _};
 use crate::report::mebibytes;
 
@@ -29,6 +29,18 @@ pub(super) const ATTACKS: &[Attack] = &[
         name: "small messages as fast as they go",
         expected: "the excess of 5,000 a second dropped and counted",
         run: message_flood,
+    },
+    Attack {
+        id: "S22d",
+        name: "small messages to a subscriber that acknowledges all but the first, by gaps",
+        expected: "some thousand under way, the excess dropped and counted",
+        run: gaps,
+    },
+    Attack {
+        id: "S22e",
+        name: "its acknowledgements as fast as they go, then with 250 overlapping gaps in each",
+        expected: "a rate of them is read, overlapping ones are not; the rest dropped and counted",
+        run: acknowledgement_flood,
     },
 ];
 
@@ -162,6 +174,87 @@ fn message_flood(arena: &mut Arena) -> Outcome<Finding> {
         format!(
             "{sent} sent in {took:.1} s, {arrived} arrived: {accepted} passed on, {policed} policed, \
              {full} for a full buffer"
+        ),
+    ))
+}
+
+/// A publisher, and a subscriber that has received small messages for `time` and acknowledged all
+/// but the first.
+fn with_gaps(arena: &mut Arena, time: Duration) -> Outcome<(Session, Session)> {
+    let room = format!("data-{}", arena.number());
+    let mut eve = arena.join(&room, Role::Publisher)?;
+    let mut mallory = arena.join(&room, Role::Subscriber)?;
+    eve.open_channels()?;
+    mallory.serve(Duration::from_millis(500), &mut |_| {});
+    mallory.reads_data = false;
+    mallory.acks.forget();
+    let packet = user_packet(0, 10)?;
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        // 4,000 a second pass the publisher's own rate.
+        for _ in 0..8 {
+            eve.send_data("_reliable", packet.clone());
+        }
+        eve.serve(Duration::from_millis(1), &mut |_| {});
+        mallory.drain();
+        if let Some(sack) = mallory.acks.all_but_the_first(1) {
+            mallory.send_sctp(&sack);
+        }
+    }
+    Ok((eve, mallory))
+}
+
+fn gaps(arena: &mut Arena) -> Outcome<Finding> {
+    let before = arena.count()?;
+    let (eve, mallory) = with_gaps(arena, Duration::from_secs(arena.amount(4, 20)))?;
+    let under_way = mallory.acks.count();
+    let [full, sent] = arena.grew_all(
+        &before,
+        [
+            "millrace_drop_data_buffer_full_total",
+            "millrace_data_total{direction=\"outgoing\"}",
+        ],
+    )?;
+    let ended = mallory.ended.is_some();
+    eve.leave();
+    mallory.leave();
+    Ok(Finding::new(
+        full > 0 && !ended && (100..=5_000).contains(&under_way),
+        format!("{under_way} under way of {sent} passed on, {full} dropped"),
+    ))
+}
+
+fn acknowledgement_flood(arena: &mut Arena) -> Outcome<Finding> {
+    let (eve, mut mallory) = with_gaps(arena, Duration::from_secs(2))?;
+    let before = arena.count()?;
+    let mut sent = [0_u64; 2];
+    for (sent, times) in sent.iter_mut().zip([1, 250]) {
+        let packet = mallory.acks.all_but_the_first(times).said("messages")?;
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(arena.amount(2, 10)) {
+            for _ in 0..20 {
+                mallory.send_sctp(&packet);
+                *sent += 1;
+            }
+            mallory.drain();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    let [paced, refused] = arena.grew_all(
+        &before,
+        [
+            "millrace_drop_sctp_rate_total",
+            "millrace_drop_sctp_malformed_total",
+        ],
+    )?;
+    let ended = mallory.ended.is_some();
+    eve.leave();
+    mallory.leave();
+    Ok(Finding::new(
+        paced > 0 && refused > 0 && !ended,
+        format!(
+            "{} sent, {paced} over the rate; {} overlapping sent, {refused} refused",
+            sent[0], sent[1]
         ),
     ))
 }

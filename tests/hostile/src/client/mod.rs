@@ -2,6 +2,7 @@
 //! its own: whoever holds it moves it. The attacks need what no ordinary client shows: its keys, its
 //! socket, its packets before they leave.
 
+pub(crate) mod acks;
 pub(crate) mod media;
 pub(crate) mod sdp;
 pub(crate) mod session;

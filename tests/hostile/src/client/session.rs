@@ -21,6 +21,7 @@ use millrace_shared::wire::stun::{
 use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
 
+use super::acks::Acks;
 use super::media::{Mark, Video, epoch, now};
 use super::sdp;
 use super::signal::{Refused, Signal};
@@ -85,6 +86,7 @@ pub(crate) struct Session {
     /// Takes what its data channels bring; a peer that does not is a slow one.
     pub(crate) reads_data: bool,
     pub(crate) messages: u64,
+    pub(crate) acks: Acks,
     /// Decrypted compounds.
     pub(crate) rtcp: Vec<Vec<u8>>,
     pub(crate) video: Video,
@@ -152,6 +154,7 @@ impl Session {
             channels: Vec::new(),
             reads_data: true,
             messages: 0,
+            acks: Acks::default(),
             rtcp: Vec::new(),
             video: Video::new(1_000),
             number,
@@ -334,6 +337,7 @@ impl Session {
                     self.sctp = Some(Box::new(sctp));
                 }
                 DtlsOutput::ApplicationData(packet) => {
+                    self.acks.received(packet);
                     if self.reads_data
                         && let Some(sctp) = &mut self.sctp
                     {
@@ -355,6 +359,7 @@ impl Session {
         while let Some(output) = sctp.poll(now()) {
             match output {
                 SctpOutput::Datagram(datagram) => {
+                    self.acks.sent(&datagram);
                     let _ = self.dtls.send(now(), &datagram);
                     return true;
                 }

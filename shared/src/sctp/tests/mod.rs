@@ -1,5 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "an epoch needs an instant")]
 
+mod outstanding;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -10,8 +12,7 @@ use super::{OpenError, Reliability, Role, Sctp, SctpOutput, SendError};
 use crate::drop::DropReason;
 use crate::limits::{
     DATA_BUFFERED_PER_TRANSPORT_MAX, DATA_CHANNEL_BUFFER_LOSSY, DATA_CHANNELS_MAX,
-    DATA_MESSAGE_LEN_MAX, SCTP_CHUNKS_OUTSTANDING_MAX, SCTP_CHUNKS_WAITING_MAX,
-    SCTP_DATAGRAM_LEN_MAX, SCTP_INITS_MAX,
+    DATA_MESSAGE_LEN_MAX, SCTP_CHUNKS_WAITING_MAX, SCTP_DATAGRAM_LEN_MAX, SCTP_INITS_MAX,
 };
 use crate::time::{Epoch, Timestamp};
 
@@ -630,26 +631,4 @@ fn channels_opened_again_and_again_share_one_buffer() {
     assert!(accepted > DATA_BUFFERED_PER_TRANSPORT_MAX - message.len());
     pair.run_clean();
     assert_eq!(pair.server.buffered_total(), 0);
-}
-
-#[test]
-fn small_messages_that_nobody_acknowledges_are_bounded_by_number() {
-    let mut pair = Pair::established();
-    let stream = pair.server.open_channel("c", true, Reliability::Reliable);
-    let stream = stream.unwrap();
-    pair.run_clean();
-    for _ in 0..2 {
-        let mut accepted = 0;
-        while pair
-            .server
-            .send(stream, true, Bytes::from_static(b"ten bytes!"))
-            == Ok(())
-        {
-            accepted += 1;
-        }
-        assert_eq!(accepted, SCTP_CHUNKS_OUTSTANDING_MAX);
-        // What is acknowledged makes room for as many.
-        pair.run_clean();
-        assert_eq!(pair.server.buffered_total(), 0);
-    }
 }

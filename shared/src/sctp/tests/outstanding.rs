@@ -1,0 +1,201 @@
+//! Peers that do not acknowledge, or only to make us work.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::chunk::{COMMON_HEADER_LEN, SACK, data_tsns, packet, sack_value};
+use super::{Pair, To, with_checksum};
+use crate::drop::DropReason;
+use crate::limits::{SCTP_CHUNKS_OUTSTANDING_MAX, SCTP_CHUNKS_WALKED};
+use crate::sctp::{Reliability, SctpOutput, SendError};
+
+const SMALL: Bytes = Bytes::from_static(b"ten bytes!");
+const WINDOW: usize = 1 << 20;
+
+#[test]
+fn small_messages_that_nobody_acknowledges_are_bounded_by_number() {
+    let mut pair = Pair::established();
+    let stream = pair.server.open_channel("c", true, Reliability::Reliable);
+    let stream = stream.unwrap();
+    pair.run_clean();
+    for _ in 0..2 {
+        let mut accepted = 0;
+        while pair.server.send(stream, true, SMALL) == Ok(()) {
+            accepted += 1;
+        }
+        assert_eq!(accepted, SCTP_CHUNKS_OUTSTANDING_MAX);
+        // What is acknowledged makes room for as many.
+        pair.run_clean();
+        assert_eq!(pair.server.buffered_total(), 0);
+    }
+}
+
+/// A client that answers with acknowledgements of the test's choice.
+struct Hostile {
+    pair: Pair,
+    stream: u16,
+    /// Common header of its packets.
+    header: Vec<u8>,
+    /// The first TSN it does not acknowledge, and the last that came.
+    first: u32,
+    last: u32,
+}
+
+impl Hostile {
+    fn new(reliability: Reliability) -> Self {
+        let mut pair = Pair::established();
+        let stream = pair.server.open_channel("c", true, reliability).unwrap();
+        let mut header = Vec::new();
+        pair.run(Duration::from_secs(30), |to, datagram| {
+            if to == To::Server {
+                header = datagram[..COMMON_HEADER_LEN].to_vec();
+            }
+            vec![datagram]
+        });
+        let mut hostile = Self {
+            pair,
+            stream,
+            header,
+            first: 0,
+            last: 0,
+        };
+        assert_eq!(hostile.send(), Ok(()));
+        hostile.first = hostile.last;
+        hostile
+    }
+
+    /// The server sends a message, and what that lets it send.
+    fn send(&mut self) -> Result<(), SendError> {
+        let sent = self.pair.server.send(self.stream, true, SMALL);
+        self.listen();
+        sent
+    }
+
+    fn listen(&mut self) {
+        while let Some(output) = self.pair.server.poll(self.pair.now) {
+            if let SctpOutput::Datagram(datagram) = output {
+                self.last = data_tsns(&datagram).fold(self.last, u32::max);
+            }
+        }
+    }
+
+    fn sack(&self, before_first: u32, blocks: &[(u16, u16)]) -> Vec<u8> {
+        let value = sack_value(self.first - before_first, WINDOW, blocks);
+        let mut sack = packet(&[(SACK, &value)]);
+        sack[..COMMON_HEADER_LEN].copy_from_slice(&self.header);
+        with_checksum(sack)
+    }
+
+    /// Everything but the first.
+    fn gap(&self) -> (u16, u16) {
+        (2, u16::try_from(self.last - self.first + 1).unwrap())
+    }
+
+    fn receive(&mut self, packet: &[u8]) -> Result<(), DropReason> {
+        let received = self.pair.server.receive(self.pair.now, packet);
+        self.listen();
+        received
+    }
+
+    /// Acknowledges by gaps until nothing more comes; the chunks under way then.
+    fn fill(&mut self) -> usize {
+        for _ in 0..10 * SCTP_CHUNKS_OUTSTANDING_MAX {
+            let last = self.last;
+            let sent = (0..8).filter(|_| self.send() == Ok(())).count();
+            self.pair.now = self.pair.now + Duration::from_millis(20);
+            if self.last > self.first {
+                let sack = self.sack(1, &[self.gap()]);
+                assert_eq!(self.receive(&sack), Ok(()));
+            }
+            if sent == 0 && self.last == last {
+                break;
+            }
+        }
+        assert_eq!(self.send(), Err(SendError::BufferFull));
+        (self.last - self.first + 1) as usize
+    }
+}
+
+#[test]
+fn what_is_acknowledged_by_gaps_alone_is_bounded_by_number() {
+    let mut hostile = Hostile::new(Reliability::Reliable);
+    let under_way = hostile.fill();
+    let bounds = SCTP_CHUNKS_OUTSTANDING_MAX..SCTP_CHUNKS_OUTSTANDING_MAX + 64;
+    assert!(bounds.contains(&under_way), "{under_way}");
+    // The first alone makes room for one.
+    let sack = hostile.sack(0, &[]);
+    assert_eq!(hostile.receive(&sack), Ok(()));
+    assert_eq!(hostile.send(), Ok(()));
+    assert_eq!(hostile.send(), Err(SendError::BufferFull));
+    hostile.first = hostile.last;
+    let all = hostile.sack(0, &[]);
+    assert_eq!(hostile.receive(&all), Ok(()));
+    let sent = (0..100).filter(|_| hostile.send() == Ok(())).count();
+    assert_eq!(sent, 100);
+}
+
+#[test]
+fn messages_given_up_are_under_way_until_the_peer_says_so() {
+    let mut hostile = Hostile::new(Reliability::Retransmits(0));
+    let under_way = hostile.fill();
+    assert!(under_way < SCTP_CHUNKS_OUTSTANDING_MAX + 64, "{under_way}");
+}
+
+#[test]
+fn an_acknowledgement_that_the_library_ignores_makes_no_room() {
+    let mut hostile = Hostile::new(Reliability::Reliable);
+    hostile.fill();
+    hostile.first = hostile.last;
+    // A DATA chunk with no data is malformed, and all of its packet with it.
+    let mut ignored = hostile.sack(0, &[]);
+    ignored.extend_from_slice(&[0, 3, 0, 4]);
+    let wrong_checksum = {
+        let mut packet = hostile.sack(0, &[]);
+        packet[8] ^= 1;
+        packet
+    };
+    let wrong_tag = {
+        let mut packet = hostile.sack(0, &[]);
+        packet[4] ^= 1;
+        with_checksum(packet)
+    };
+    for packet in [with_checksum(ignored), wrong_checksum, wrong_tag] {
+        let _ = hostile.receive(&packet);
+        assert_eq!(hostile.send(), Err(SendError::BufferFull));
+    }
+    let genuine = hostile.sack(0, &[]);
+    assert_eq!(hostile.receive(&genuine), Ok(()));
+    assert_eq!(hostile.send(), Ok(()));
+}
+
+#[test]
+fn overlapping_gap_blocks_are_refused() {
+    let mut hostile = Hostile::new(Reliability::Reliable);
+    hostile.fill();
+    let sack = hostile.sack(1, &vec![hostile.gap(); 280]);
+    assert_eq!(hostile.receive(&sack), Err(DropReason::SctpMalformed));
+    let sack = hostile.sack(1, &[hostile.gap()]);
+    assert_eq!(hostile.receive(&sack), Ok(()));
+}
+
+#[test]
+fn acknowledgements_of_much_that_is_under_way_are_held_to_a_rate() {
+    let mut hostile = Hostile::new(Reliability::Reliable);
+    let under_way = hostile.fill();
+    let sack = hostile.sack(1, &[hostile.gap()]);
+    let mut taken = 0;
+    for _ in 0..1_000 {
+        hostile.pair.now = hostile.pair.now + Duration::from_micros(100);
+        match hostile.receive(&sack) {
+            Ok(()) => taken += 1,
+            Err(reason) => assert_eq!(reason, DropReason::SctpRate),
+        }
+    }
+    let allowed = SCTP_CHUNKS_WALKED.per_second / 10 + SCTP_CHUNKS_WALKED.burst;
+    let allowed = allowed as usize / (2 * under_way);
+    assert!(
+        (allowed / 2..=allowed).contains(&taken),
+        "{taken} of {allowed}"
+    );
+}
