@@ -103,7 +103,7 @@ impl Hostile {
         for _ in 0..10 * SCTP_CHUNKS_OUTSTANDING_MAX {
             let last = self.last;
             let sent = (0..8).filter(|_| self.send() == Ok(())).count();
-            self.pair.now = self.pair.now + Duration::from_millis(20);
+            self.pair.now += Duration::from_millis(20);
             if self.last > self.first {
                 let sack = self.sack(1, &[self.gap()]);
                 assert_eq!(self.receive(&sack), Ok(()));
@@ -186,7 +186,7 @@ fn acknowledgements_of_much_that_is_under_way_are_held_to_a_rate() {
     let sack = hostile.sack(1, &[hostile.gap()]);
     let mut taken = 0;
     for _ in 0..1_000 {
-        hostile.pair.now = hostile.pair.now + Duration::from_micros(100);
+        hostile.pair.now += Duration::from_micros(100);
         match hostile.receive(&sack) {
             Ok(()) => taken += 1,
             Err(reason) => assert_eq!(reason, DropReason::SctpRate),
