@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::report::latency::Latency;
+use crate::report::model::FrameLen;
 
 /// Encodings told apart in bitrates: audio, and the simulcast layers.
 pub const LAYERS: usize = 4;
@@ -107,10 +108,48 @@ impl Counters {
     }
 }
 
+/// How many frames had so many packets.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FrameLens {
+    /// By the number of packets.
+    counts: Vec<u64>,
+}
+
+impl FrameLens {
+    /// Longer frames count as this long: more than a megabyte.
+    const PACKETS_MAX: usize = 1024;
+
+    pub fn record(&mut self, packets: usize) {
+        let packets = packets.min(Self::PACKETS_MAX);
+        if self.counts.len() <= packets {
+            self.counts.resize(packets + 1, 0);
+        }
+        self.counts[packets] += 1;
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        if self.counts.len() < other.counts.len() {
+            self.counts.resize(other.counts.len(), 0);
+        }
+        for (ours, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *ours += theirs;
+        }
+    }
+
+    /// Lengths that occurred, ascending. Frames without packets were not sent.
+    pub fn lens(&self) -> Vec<FrameLen> {
+        let counts = (0..).zip(self.counts.iter().copied()).skip(1);
+        let lens = counts.map(|(packets, count)| FrameLen { packets, count });
+        lens.filter(|len| len.count > 0).collect()
+    }
+}
+
 /// Counters with latencies.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
     pub counters: Counters,
+    /// Of what publishers sent.
+    pub frames: FrameLens,
     /// Forwarding latency of audio and of video.
     pub audio: Latency,
     pub video: Latency,
@@ -138,6 +177,7 @@ impl Meter {
 
     pub fn add(&mut self, other: &Self) {
         self.counters.add(&other.counters);
+        self.frames.add(&other.frames);
         self.audio.add(&other.audio);
         self.video.add(&other.video);
         self.freeze_ms_max = self.freeze_ms_max.max(other.freeze_ms_max);
@@ -171,6 +211,19 @@ mod tests {
         };
         assert_eq!(counters.lost(), 5);
         assert!((counters.loss_ratio() - 0.005).abs() < 1e-9);
+    }
+
+    #[test]
+    fn frames_are_counted_by_their_packets() {
+        let mut frames = FrameLens::default();
+        for packets in [0, 1, 6, 6, 5_000] {
+            frames.record(packets);
+        }
+        let mut sum = FrameLens::default();
+        sum.record(6);
+        sum.add(&frames);
+        let lens: Vec<_> = sum.lens().iter().map(|it| (it.packets, it.count)).collect();
+        assert_eq!(lens, [(1, 1), (6, 3), (1024, 1)]);
     }
 
     #[test]

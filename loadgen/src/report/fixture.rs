@@ -181,6 +181,7 @@ fn step(phase: Phase, share_of_knee: Option<f64>, viewers: u32, started_s: f64) 
         bytes_in: (PPS * measured_s * BYTES) as u64,
         packets_out,
         bytes_out: packets_out * BYTES as u64,
+        frames: frames(measured_s),
     };
     step.delivered = Delivered {
         packets: delivered,
@@ -207,6 +208,8 @@ fn step(phase: Phase, share_of_knee: Option<f64>, viewers: u32, started_s: f64) 
             .latency
             .record_ns((base_ms * spread * 1e6) as u64);
     }
+    step.joins.series = join_series(&step, load);
+    step.joins.failed = step.joins.series.iter().map(|it| it.failed).sum();
     use_cpu(&mut step, load, offered_pps * carried);
     step.generator = GeneratorUsage {
         cpu_s: measured_s * (0.2 + 2.4 * load.min(1.3)),
@@ -243,7 +246,7 @@ fn use_cpu(step: &mut Step, load: f64, pps: f64) {
                 as u64,
             wakes: Some((measured_s * 280.0 * (1.0 + load)) as u64),
             cpu_s: Some(share * measured_s),
-            forwarding: Vec::new(),
+            forwarding: buckets(&step.latency),
             lane_packets: Some(if shard == 0 {
                 0
             } else {
@@ -266,6 +269,50 @@ fn use_cpu(step: &mut Step, load: f64, pps: f64) {
         rss_bytes: 31_000_000 + (load * FULL * 58_000.0) as u64 + 4_000_000,
         socket_drops: Some(0),
     });
+}
+
+/// Sound, and 30 pictures a second of four packets, one in sixty of twelve.
+fn frames(measured_s: f64) -> Vec<FrameLen> {
+    let pictures = 30.0 * measured_s;
+    let len = |packets, count: f64| FrameLen {
+        packets,
+        count: count as u64,
+    };
+    vec![
+        len(1, 50.0 * measured_s),
+        len(4, pictures * 59.0 / 60.0),
+        len(12, pictures / 60.0),
+    ]
+}
+
+/// At an even rate until the step begins; under overload one in twenty fails.
+fn join_series(step: &Step, load: f64) -> Vec<JoinSample> {
+    let seconds = step.joins.spread_s.ceil().min(step.started_s.floor()) as u32;
+    let each = step.joins.attempted / seconds.max(1);
+    let failed = if load > 1.0 { each / 20 } else { 0 };
+    (0..seconds)
+        .map(|second| JoinSample {
+            at_s: step.started_s.floor() - f64::from(seconds - second),
+            length_s: 1.0,
+            joined: each - failed,
+            failed,
+        })
+        .collect()
+}
+
+/// A server's own account, in buckets of factors of the square root of two: nine tenths of all.
+fn buckets(latency: &Latency) -> Vec<Bucket> {
+    let bound = |index: i32| 16.0 * 2_f64.powf(f64::from(index) / 2.0);
+    let within = |bound_us: f64| latency.count_between_ns(0, (1e3 * bound_us / 0.9) as u64);
+    let bounds = (0..26).map(bound).map(|bound_us| Bucket {
+        bound_us: Some(bound_us),
+        count: within(bound_us),
+    });
+    let all = Bucket {
+        bound_us: None,
+        count: latency.count(),
+    };
+    bounds.chain([all]).collect()
 }
 
 fn series(step: &Step, load: f64) -> Vec<Sample> {

@@ -200,6 +200,16 @@ pub struct Offered {
     /// question, times its subscribers.
     pub packets_out: u64,
     pub bytes_out: u64,
+    /// What publishers sent at one go, by its length.
+    #[serde(default)]
+    pub frames: Vec<FrameLen>,
+}
+
+/// How many frames had so many packets. A packet of sound is a frame of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct FrameLen {
+    pub packets: u32,
+    pub count: u64,
 }
 
 /// What arrived at subscribers.
@@ -247,6 +257,20 @@ pub struct Joins {
     pub spread_s: f64,
     /// From opening the WebSocket until media can flow.
     pub latency: Latency,
+    /// When they ended, by the seconds of the run; seconds without any are left out.
+    #[serde(default)]
+    pub series: Vec<JoinSample>,
+}
+
+/// Joins that ended within an interval.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct JoinSample {
+    /// Start, in seconds since the run's start.
+    pub at_s: f64,
+    pub length_s: f64,
+    pub joined: u32,
+    /// Joins that failed, and sessions that broke later.
+    pub failed: u32,
 }
 
 /// CPU and memory of the server's process during the measured window.

@@ -1,6 +1,6 @@
 //! The clients of a run, who come and go as it asks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use super::rooms::{Census, Rooms};
 use crate::client::{Client, ClientError, ClientSpec, Server, TrackSpec};
 use crate::pump::PumpHandle;
 use crate::report::latency::Latency;
+use crate::report::model::JoinSample;
 use crate::scenario::{Churn, Participant};
 use crate::stream::publisher::Audience;
 
@@ -61,10 +62,48 @@ pub(super) struct JoinLog {
     /// Clients whose session broke after they had joined.
     pub(super) broken: u32,
     pub(super) latency: Latency,
+    /// Ends of joins by the second of the run.
+    seconds: BTreeMap<u32, Ends>,
     errors: HashMap<String, u32>,
 }
 
+#[derive(Copy, Clone, Debug, Default)]
+struct Ends {
+    joined: u32,
+    failed: u32,
+}
+
 impl JoinLog {
+    fn join(&mut self, second: u32, connected: Duration) {
+        self.joined += 1;
+        self.seconds.entry(second).or_default().joined += 1;
+        let ns = u64::try_from(connected.as_nanos()).unwrap_or(u64::MAX);
+        self.latency.record_ns(ns);
+    }
+
+    fn fail(&mut self, second: u32, error: &ClientError) {
+        self.failed += 1;
+        self.seconds.entry(second).or_default().failed += 1;
+        self.note(error);
+    }
+
+    fn break_off(&mut self, second: u32, error: &ClientError) {
+        self.broken += 1;
+        self.seconds.entry(second).or_default().failed += 1;
+        self.note(error);
+    }
+
+    pub(super) fn series(&self) -> Vec<JoinSample> {
+        let seconds = self.seconds.iter();
+        let sample = |(second, ends): (&u32, &Ends)| JoinSample {
+            at_s: f64::from(*second),
+            length_s: 1.0,
+            joined: ends.joined,
+            failed: ends.failed,
+        };
+        seconds.map(sample).collect()
+    }
+
     fn note(&mut self, error: &ClientError) {
         let text = error.to_string();
         if self.errors.contains_key(&text) || self.errors.len() < ERRORS_KEPT {
@@ -78,6 +117,8 @@ impl JoinLog {
 struct Shared {
     server: Server,
     fingerprint: Fingerprint,
+    /// When the run did.
+    began: Instant,
     rooms: Mutex<Rooms>,
     log: Mutex<JoinLog>,
     /// What the server said of itself to the first who joined.
@@ -92,6 +133,11 @@ impl Shared {
 
     fn log(&self) -> MutexGuard<'_, JoinLog> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whole seconds since the run's start.
+    fn second(&self) -> u32 {
+        u32::try_from(self.began.elapsed().as_secs()).unwrap_or(u32::MAX)
     }
 }
 
@@ -122,11 +168,13 @@ impl Crowd {
         pumps: Vec<PumpHandle>,
         fingerprint: Fingerprint,
         sampling: Sampling,
+        began: Instant,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 server,
                 fingerprint,
+                began,
                 rooms: Mutex::default(),
                 log: Mutex::default(),
                 server_info: OnceLock::new(),
@@ -292,22 +340,15 @@ async fn take_part(
     let mut client = match joined {
         Ok(client) => client,
         Err(error) => {
-            let mut log = shared.log();
-            log.failed += 1;
-            log.note(&error);
+            shared.log().fail(shared.second(), &error);
             return;
         }
     };
     shared
         .server_info
         .get_or_init(|| client.server_info().clone());
-    {
-        let mut log = shared.log();
-        log.joined += 1;
-        let connected = client.times().connected.unwrap_or_default();
-        log.latency
-            .record_ns(u64::try_from(connected.as_nanos()).unwrap_or(u64::MAX));
-    }
+    let connected = client.times().connected.unwrap_or_default();
+    shared.log().join(shared.second(), connected);
     shared.rooms().enter(&room, &identity, &tracks, listens);
     let stay = stay.unwrap_or(Duration::MAX);
     let broken = tokio::select! {
@@ -317,9 +358,7 @@ async fn take_part(
     };
     shared.rooms().leave(&room, &identity);
     if let Some(error) = broken {
-        let mut log = shared.log();
-        log.broken += 1;
-        log.note(&error);
+        shared.log().break_off(shared.second(), &error);
         return;
     }
     // A server that is slow to say goodbye has been told all the same.

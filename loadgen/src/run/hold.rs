@@ -71,8 +71,7 @@ impl Run {
         hold: Hold,
         show: &mut dyn FnMut(&Live),
     ) -> Result<&Step, RunError> {
-        let joining = Instant::now();
-        self.join(hold, show).await?;
+        let joined_in = self.join(hold, show).await;
         // Without metrics there are no shards to tell of.
         let metrics_before = self.metrics.read().await.unwrap_or_default();
         let before = self.snapshot().await?;
@@ -111,7 +110,8 @@ impl Run {
             joins: Joins {
                 attempted: log.attempted,
                 failed: log.failed + log.broken,
-                spread_s: before.at.duration_since(joining).as_secs_f64(),
+                spread_s: joined_in.as_secs_f64(),
+                series: log.series(),
                 latency: log.latency.clone(),
             },
             series,
@@ -131,7 +131,9 @@ impl Run {
         Ok(())
     }
 
-    async fn join(&mut self, hold: Hold, show: &mut dyn FnMut(&Live)) -> Result<(), RunError> {
+    /// Brings the load to a size and lets it settle. Returns how long the joins took all together.
+    async fn join(&mut self, hold: Hold, show: &mut dyn FnMut(&Live)) -> Duration {
+        let began = Instant::now();
         let people = self.config.scenario.participants(hold.size);
         let (last, count) = self.crowd.resize(&people, self.config.joins_per_s);
         let deadline = last + JOIN_GRACE;
@@ -147,10 +149,11 @@ impl Run {
                 break;
             }
         }
+        let took = began.elapsed();
         if !self.is_interrupted() {
             sleep(self.config.settle).await;
         }
-        Ok(())
+        took
     }
 
     /// Waits, and lets people pass through if the scenario has such.
@@ -265,6 +268,7 @@ impl Run {
                 bytes_in: counters.sent_bytes,
                 packets_out: counters.offered,
                 bytes_out: counters.offered_bytes,
+                frames: whole.frames.lens(),
             },
             delivered: Delivered {
                 packets: counters.received,

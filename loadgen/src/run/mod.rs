@@ -142,11 +142,13 @@ impl Run {
         let server = server_facts(&config)?;
         let (url, page) = (&config.server.url, config.metrics.as_deref());
         let metrics = MetricsPage::new(url, page, &config.server.tls)?;
+        let began = Instant::now();
         let crowd = Crowd::new(
             config.server.clone(),
             pumps.iter().map(Pump::handle).collect(),
             identity.fingerprint(),
             config.sampling,
+            began,
         );
         let results = Results {
             schema: model::SCHEMA,
@@ -172,7 +174,7 @@ impl Run {
             crowd,
             metrics,
             epoch,
-            began: Instant::now(),
+            began,
             results,
             interrupted,
         })

@@ -254,7 +254,9 @@ impl TrackTx {
                     meter.counters.late_sent += 1;
                 }
                 if late <= CATCH_UP_MAX {
+                    let before = paced.len();
                     layer.produce((track, index), paced, spare);
+                    meter.frames.record(paced.len() - before);
                 }
                 layer.next_at += layer.interval;
                 layer.timestamp = layer.timestamp.wrapping_add(layer.ticks);
