@@ -125,7 +125,8 @@ impl Found {
         } else if breaches.is_empty() {
             self.passed(size);
         } else {
-            let bottleneck = step.usage.is_some().then(|| run.bottleneck(step));
+            let is_read = step.usage.is_some() || !step.shards.is_empty();
+            let bottleneck = is_read.then(|| run.bottleneck(step));
             self.breaking = Some((size, breaches, bottleneck));
         }
     }

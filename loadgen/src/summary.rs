@@ -79,8 +79,13 @@ fn shards(step: &Step) -> Option<String> {
             .map(|it| format!("{it:.3} system calls a packet")),
     );
     for (share, name) in [(0.5, "p50"), (0.99, "p99")] {
-        let bounds = step.forwarding_us(share);
-        words.extend(bounds.map(|(low, high)| format!("forwarding {name} {low:.0}-{high:.0} us")));
+        words.extend(step.forwarding_quantile(share).map(|it| {
+            let low = it.above_ns / 1e3;
+            match it.up_to_ns {
+                Some(high) => format!("forwarding {name} {low:.0}-{:.0} us", high / 1e3),
+                None => format!("forwarding {name} above {low:.0} us"),
+            }
+        }));
     }
     Some(format!("shards {}", words.join(", ")))
 }

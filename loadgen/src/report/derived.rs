@@ -39,8 +39,12 @@ impl Step {
         ratio(self.integrity.lost as f64, self.integrity.expected as f64).unwrap_or(0.0)
     }
 
+    /// Joins that succeeded in the busiest second; their mean rate where seconds were not kept.
     pub fn joins_per_s(&self) -> Option<f64> {
-        ratio(f64::from(self.joins.attempted), self.joins.spread_s)
+        let seconds = self.joins.series.iter();
+        let rates = seconds.filter_map(|it| ratio(f64::from(it.joined), it.length_s));
+        let mean = ratio(f64::from(self.joins.attempted), self.joins.spread_s);
+        rates.reduce(f64::max).or(mean)
     }
 
     /// CPU seconds the server used per second.
@@ -109,26 +113,6 @@ impl Step {
             .map(|shard| shard.syscalls)
             .sum::<Option<_>>()?;
         ratio(syscalls as f64, packets as f64)
-    }
-
-    /// Bound on the server's own forwarding latency that `share` of all packets kept, in microseconds,
-    /// and the next lower bound, which it did not: all that buckets tell.
-    pub fn forwarding_us(&self, share: f64) -> Option<(f64, f64)> {
-        let longest = self.shards.iter().max_by_key(|it| it.forwarding.len())?;
-        let total = |index: usize| -> u64 {
-            let counts = self.shards.iter().filter_map(|it| it.forwarding.get(index));
-            counts.map(|bucket| bucket.count).sum()
-        };
-        let all = total(longest.forwarding.len().checked_sub(1)?);
-        let mut low = 0.0;
-        for (index, bucket) in longest.forwarding.iter().enumerate() {
-            let high = bucket.bound_us?;
-            if all > 0 && total(index) as f64 >= share * all as f64 {
-                return Some((low, high));
-            }
-            low = high;
-        }
-        None
     }
 
     /// Wake-ups of all shards per second; passes of their loops where they do not tell.
@@ -200,7 +184,7 @@ fn ratio(value: f64, by: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{Bucket, ShardCounters, ThreadCpu};
+    use super::super::model::{JoinSample, ShardCounters, ThreadCpu};
     use super::*;
 
     fn step() -> Step {
@@ -258,22 +242,19 @@ mod tests {
     }
 
     #[test]
-    fn forwarding_latency_lies_between_bounds() {
-        let bucket = |bound_us, count| Bucket { bound_us, count };
+    fn the_busiest_second_is_the_rate_of_joins() {
         let mut step = step();
-        step.shards = vec![ShardCounters {
-            forwarding: vec![
-                bucket(Some(50.0), 10),
-                bucket(Some(100.0), 95),
-                bucket(None, 100),
-            ],
-            ..ShardCounters::default()
-        }];
-        assert_eq!(step.forwarding_us(0.5), Some((50.0, 100.0)));
-        assert_eq!(step.forwarding_us(0.05), Some((0.0, 50.0)));
-        assert_eq!(step.forwarding_us(0.99), None);
-        step.shards.clear();
-        assert_eq!(step.forwarding_us(0.5), None);
+        step.joins.attempted = 60;
+        step.joins.spread_s = 4.0;
+        assert_eq!(step.joins_per_s(), Some(15.0));
+        let sample = |at_s, joined, failed| JoinSample {
+            at_s,
+            length_s: 1.0,
+            joined,
+            failed,
+        };
+        step.joins.series = vec![sample(3.0, 12, 0), sample(4.0, 41, 7)];
+        assert_eq!(step.joins_per_s(), Some(41.0));
     }
 
     #[test]

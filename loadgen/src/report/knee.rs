@@ -80,7 +80,7 @@ impl Knee {
             bound: Bound::Below,
             first_breaking: Some(breaking),
             breach: results.slo.breaches(step).into_iter().next(),
-            bottleneck: Some(Bottleneck::of(step, &results.server, &results.machine)),
+            bottleneck: Some(Bottleneck::of(results, step)),
             ..Knee::at(step, step, 0.0)
         }
     }
@@ -101,7 +101,7 @@ impl Knee {
             last_passing: Some(passing),
             first_breaking: Some(breaking),
             breach,
-            bottleneck: Some(Bottleneck::of(high, &results.server, &results.machine)),
+            bottleneck: Some(Bottleneck::of(results, high)),
             ..Knee::at(low, high, position)
         }
     }

@@ -1,5 +1,6 @@
 //! Results as JSON and CSV.
 
+use super::cause::Burst;
 use super::html::render;
 use super::model::{Results, SCHEMA, Step};
 use super::verdict::Bottleneck;
@@ -117,6 +118,8 @@ const COLUMNS: &[(&str, Cell)] = &[
     ("latency_max_us", |_, s| {
         number(s.latency.max_ns().map(|ns| ns as f64 / 1e3))
     }),
+    ("forwarding_p50_us", |_, s| number(s.forwarding_us(0.5))),
+    ("forwarding_p99_us", |_, s| number(s.forwarding_us(0.99))),
     ("packets_timed", |_, s| {
         s.delivered.packets_timed.to_string()
     }),
@@ -148,6 +151,13 @@ const COLUMNS: &[(&str, Cell)] = &[
     ("syscalls_per_packet", |_, s| {
         number(s.syscalls_per_packet())
     }),
+    ("wakes_per_s", |_, s| number(s.wakes_per_s())),
+    ("copies_per_packet", |_, s| burst(s, |it| it.copies)),
+    ("cpu_per_copy_us", |_, s| burst(s, |it| it.copy_ns / 1e3)),
+    ("frame_packets_p99", |_, s| {
+        number(s.offered.frame_place(0.99).map(f64::from))
+    }),
+    ("frame_takes_us", |_, s| burst(s, |it| it.takes_ns() / 1e3)),
     ("bytes_per_subscriber", |r, s| {
         number(s.bytes_per_subscriber(&r.server))
     }),
@@ -158,7 +168,7 @@ const COLUMNS: &[(&str, Cell)] = &[
     ("slo_met", |r, s| r.slo.is_met(s).to_string()),
     ("bottleneck", |r, s| match r.slo.is_met(s) {
         true => String::new(),
-        false => Bottleneck::of(s, &r.server, &r.machine).to_string(),
+        false => Bottleneck::of(r, s).to_string(),
     }),
 ];
 
@@ -182,6 +192,10 @@ fn latency(step: &Step, percentile: f64) -> String {
             .percentile_ns(percentile)
             .map(|ns| ns as f64 / 1e3),
     )
+}
+
+fn burst(step: &Step, value: fn(&Burst) -> f64) -> String {
+    number(Burst::of(step).as_ref().map(value))
 }
 
 fn join(step: &Step, percentile: f64) -> String {
@@ -298,6 +312,11 @@ mod tests {
             assert!((p99_us * 1e3 - p99_ns).abs() <= 1e-6 * p99_ns);
             let delivered: f64 = row[column("delivered_pps")].parse().unwrap();
             assert!((delivered - step.delivered_pps()).abs() <= 0.5);
+            let forwarding_us: f64 = row[column("forwarding_p99_us")].parse().unwrap();
+            assert!((forwarding_us - step.forwarding_us(0.99).unwrap()).abs() <= 0.001);
+            let frame_us: f64 = row[column("frame_takes_us")].parse().unwrap();
+            let burst = Burst::of(step).unwrap();
+            assert!((frame_us * 1e3 - burst.takes_ns()).abs() <= 1.0);
             let is_met = row[column("slo_met")] == "true";
             assert_eq!(is_met, results.slo.is_met(step));
             assert_eq!(is_met, row[column("bottleneck")].is_empty());
@@ -309,10 +328,9 @@ mod tests {
         let mut results = Results::default();
         results.steps.push(Step::default());
         let rows = parse(&results.to_csv());
-        let column = rows[0]
-            .iter()
-            .position(|name| name == "mean_train_packets")
-            .unwrap();
-        assert_eq!(rows[1][column], "");
+        for unknown in ["mean_train_packets", "forwarding_p99_us", "frame_takes_us"] {
+            let column = rows[0].iter().position(|name| name == unknown).unwrap();
+            assert_eq!(rows[1][column], "", "{unknown}");
+        }
     }
 }

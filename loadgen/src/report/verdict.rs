@@ -1,6 +1,7 @@
 //! Whether a step met the SLO, and what broke first if it did not.
 
-use super::model::{Machine, Server, Slo, Step, ThreadRole};
+use super::cause::{Cause, Evidence};
+use super::model::{Results, Slo, Step, ThreadRole};
 use std::fmt;
 
 /// A thread this busy has no time left: below it, queues still drain between two bursts.
@@ -41,6 +42,12 @@ pub enum Bottleneck {
     /// A queue between shards overflowed.
     Lane,
     Memory,
+    /// A shard copies what comes at one go to all, which takes longer than the SLO allows.
+    Bursts,
+    /// Packets wait within the server although its CPU is not used up.
+    Within,
+    /// Packets wait before they arrive at the server, or after they left it.
+    Outside,
     /// No reading points anywhere.
     Unknown,
 }
@@ -82,7 +89,8 @@ impl Slo {
 impl Bottleneck {
     /// What a step ran into, by its readings. Meaningful for a step that broke the SLO: of the
     /// causes that apply, the one that makes the others follow comes first.
-    pub fn of(step: &Step, server: &Server, machine: &Machine) -> Bottleneck {
+    pub fn of(results: &Results, step: &Step) -> Bottleneck {
+        let (server, machine) = (&results.server, &results.machine);
         if !step.is_conclusive() {
             return Bottleneck::Generator;
         }
@@ -118,7 +126,22 @@ impl Bottleneck {
                 ThreadRole::Shard(_) | ThreadRole::Other => Bottleneck::Cpu,
             };
         }
-        Bottleneck::Unknown
+        let is_late = |breach: &Breach| matches!(breach, Breach::Latency { .. });
+        if results.slo.breaches(step).iter().any(is_late) {
+            Bottleneck::of_late(step)
+        } else {
+            Bottleneck::Unknown
+        }
+    }
+
+    /// Of a step whose packets are late although nothing is used up.
+    fn of_late(step: &Step) -> Bottleneck {
+        match Evidence::of(step).map_or(Cause::Unknown, |evidence| evidence.cause()) {
+            Cause::Bursts => Bottleneck::Bursts,
+            Cause::Within => Bottleneck::Within,
+            Cause::Outside => Bottleneck::Outside,
+            Cause::Unknown => Bottleneck::Unknown,
+        }
     }
 }
 
@@ -132,6 +155,9 @@ impl fmt::Display for Bottleneck {
             Bottleneck::Socket => "a full socket",
             Bottleneck::Lane => "a lane between shards",
             Bottleneck::Memory => "memory",
+            Bottleneck::Bursts => "bursts on one shard",
+            Bottleneck::Within => "a wait within the server",
+            Bottleneck::Outside => "something outside the server",
             Bottleneck::Unknown => "nothing that was watched",
         })
     }
@@ -140,7 +166,7 @@ impl fmt::Display for Bottleneck {
 #[cfg(test)]
 mod tests {
     use super::super::latency::Latency;
-    use super::super::model::{ServerUsage, ShardCounters, ThreadCpu};
+    use super::super::model::{Bucket, Machine, Server, ServerUsage, ShardCounters, ThreadCpu};
     use super::*;
 
     fn passing() -> Step {
@@ -175,7 +201,11 @@ mod tests {
             memory_bytes: 1_000,
             ..Machine::default()
         };
-        Bottleneck::of(step, &Server::default(), &machine)
+        let results = Results {
+            machine,
+            ..Results::default()
+        };
+        Bottleneck::of(&results, step)
     }
 
     #[test]
@@ -245,10 +275,36 @@ mod tests {
             cpu_quota: Some(0.3),
             ..Server::default()
         };
-        let machine = Machine::default();
-        assert_eq!(Bottleneck::of(&step, &limited, &machine), Bottleneck::Cpu);
+        let results = Results {
+            server: limited,
+            ..Results::default()
+        };
+        assert_eq!(Bottleneck::of(&results, &step), Bottleneck::Cpu);
         assert_eq!(of(&step), Bottleneck::Unknown);
         assert_eq!(of(&busy(ThreadRole::Other, 9.6)), Bottleneck::Cpu);
+    }
+
+    #[test]
+    fn late_packets_have_a_cause_only_if_they_are_late() {
+        let mut step = busy(ThreadRole::Shard(0), 3.0);
+        let bucket = |bound_us| Bucket { bound_us, count: 9 };
+        step.shards = vec![ShardCounters {
+            forwarding: vec![bucket(Some(8_000.0)), bucket(None)],
+            ..ShardCounters::default()
+        }];
+        // In time, and lossy.
+        step.integrity.lost = 500;
+        assert_eq!(of(&step), Bottleneck::Unknown);
+        step.latency.record_many_ns(8_000_000, 10_000);
+        assert_eq!(of(&step), Bottleneck::Within);
+        step.latency.record_many_ns(80_000_000, 10_000);
+        assert_eq!(of(&step), Bottleneck::Outside);
+        step.shards.clear();
+        assert_eq!(of(&step), Bottleneck::Unknown);
+        // A used-up shard says enough.
+        let mut full = busy(ThreadRole::Shard(0), 9.6);
+        full.latency.record_many_ns(80_000_000, 10_000);
+        assert_eq!(of(&full), Bottleneck::ShardCpu);
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl Run {
 
     /// What a step that broke the service level ran into.
     pub fn bottleneck(&self, step: &Step) -> Bottleneck {
-        Bottleneck::of(step, &self.results.server, &self.results.machine)
+        Bottleneck::of(&self.results, step)
     }
 
     /// A sentence for the reader of the results.

@@ -11,6 +11,7 @@ use super::support::{Node, hold};
 use millrace_loadgen::capacity::{self, Observer, Search};
 use millrace_loadgen::impair::Impairment;
 use millrace_loadgen::relay::{Faults, Relay};
+use millrace_loadgen::report::cause::{Cause, Evidence};
 use millrace_loadgen::report::model::Step;
 use millrace_loadgen::report::verdict::Breach;
 use millrace_loadgen::run::{Live, Run};
@@ -53,6 +54,9 @@ async fn a_slower_server_measures_slower() {
     let difference = ms(&slow, 5.0) - ms(&plain, 5.0);
     assert!((19.0..27.0).contains(&difference), "{difference} ms more");
     assert!(ms(&slow, 1.0) >= 20.0, "nothing was faster than the delay");
+    // The server did not see them wait.
+    let evidence = Evidence::of(&slow).unwrap();
+    assert_eq!(evidence.cause(), Cause::Outside, "{evidence:?}");
     assert_eq!(slow.integrity.lost, 0);
 }
 
@@ -115,6 +119,9 @@ async fn a_server_that_stumbles_breaks_the_service_level() {
     let breaches = results.slo.breaches(&step);
     let by_latency = |it: &Breach| matches!(it, Breach::Latency { .. });
     assert!(breaches.iter().any(by_latency), "{breaches:?}");
+    // They waited in its sockets, which it does see, and its CPU does not explain it.
+    let evidence = Evidence::of(&step).unwrap();
+    assert_eq!(evidence.cause(), Cause::Within, "{evidence:?}");
 }
 
 /// One speaker, and listeners.

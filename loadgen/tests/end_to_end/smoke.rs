@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use millrace_loadgen::media::recording::Recording;
+use millrace_loadgen::report::cause::Burst;
 
 use super::support::{Node, hold};
 
@@ -44,6 +45,15 @@ async fn a_livestream_reaches_its_viewers() {
     assert!(shard.cpu_s.unwrap() > 0.0 && shard.wakes.unwrap() > 0);
     assert!(step.mean_train().unwrap() >= 1.0);
     assert!(step.forwarding_us(0.5).is_some(), "{:?}", shard.forwarding);
+    let framed = step.offered.frames.iter();
+    let framed: u64 = framed.map(|it| u64::from(it.packets) * it.count).sum();
+    let framed = framed as f64 / step.offered.packets_in as f64;
+    assert!((0.9..1.1).contains(&framed), "{:?}", step.offered.frames);
+    // Each packet goes to five.
+    let burst = Burst::of(&step).unwrap();
+    assert!((4.5..5.5).contains(&burst.copies), "{burst:?}");
+    let joined: u32 = step.joins.series.iter().map(|it| it.joined).sum();
+    assert_eq!(joined, 6, "{:?}", step.joins.series);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use super::mix;
 use super::table::Table;
 use super::view::{View, rounded_down};
 use crate::report::projection::{CONTROL_SHARE_MAX, Costs, LimitedBy, Projection, ShareOf};
+use crate::report::verdict::Bottleneck;
 
 const SIZES_VCPUS: [u32; 3] = [2, 4, 8];
 
@@ -139,11 +140,25 @@ fn formula(out: &mut Markup, view: &View<'_>, costs: &Costs) {
     out.raw("</dl>\n");
     // Below this, a queue that waits for its own CPU is an unlikely reason.
     if costs.is_knee_known && costs.shard_share < 0.5 {
-        let text = "The bounds broke with CPU to spare: something else stood in the way, such as \
-                    other programs on the machine. These projections take it to stay there.";
-        out.element("p", &[], text);
+        out.element("p", &[], with_cpu_to_spare(view));
     }
     out.raw("</div>\n");
+}
+
+/// What a knee means that is not the CPU's.
+fn with_cpu_to_spare(view: &View<'_>) -> &'static str {
+    let bottleneck = view.knee.as_ref().and_then(|knee| knee.bottleneck);
+    match bottleneck {
+        Some(Bottleneck::Bursts) => {
+            "The bounds broke with CPU to spare, for the size of a room: one shard copies each \
+             packet to all of it. Further rooms fit beside it, a bigger one on that shard does not. \
+             These projections leave that CPU unused."
+        }
+        _ => {
+            "The bounds broke with CPU to spare: something else stood in the way, such as other \
+             programs on the machine. These projections take it to stay there."
+        }
+    }
 }
 
 fn terms(costs: &Costs) -> Vec<(&'static str, String)> {

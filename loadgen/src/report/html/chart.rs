@@ -46,6 +46,8 @@ pub(super) struct Series {
     pub(super) has_line: bool,
     /// Whether points are drawn, each with its tip.
     pub(super) has_dots: bool,
+    /// For bars from the base line up to the points: how much of the axis along the page each takes.
+    pub(super) bar_width: Option<f64>,
 }
 
 #[derive(Clone, Debug)]
@@ -200,6 +202,11 @@ impl Panel {
             let y = frame.y(&self.y, level.y);
             line(out, "level", [frame.left, y, frame.right, y]);
         }
+        for series in &self.series {
+            if let Some(width) = series.bar_width {
+                series.draw_bars(out, frame, x, &self.y, width);
+            }
+        }
         for series in self.series.iter().filter(|series| series.has_line) {
             series.draw_line(out, frame, x, &self.y);
         }
@@ -274,6 +281,40 @@ impl Series {
             points,
             has_line: true,
             has_dots: true,
+            bar_width: None,
+        }
+    }
+
+    /// A bar for each point, to the right of it.
+    pub(super) fn bars(class: &'static str, width: f64, points: Vec<Point>) -> Series {
+        Series {
+            has_line: false,
+            has_dots: false,
+            bar_width: Some(width),
+            ..Series::new("", class, points)
+        }
+    }
+
+    fn draw_bars(&self, out: &mut Markup, frame: Frame, x: &Axis, y: &Axis, width: f64) {
+        for point in &self.points {
+            let left = frame.x(x, point.x);
+            // A gap between bars, where they are wide enough to bear one.
+            let whole = frame.x(x, point.x + width) - left;
+            let gap = if whole > 4.0 { 1.0 } else { 0.0 };
+            let top = frame.y(y, point.y);
+            let class = format_args!("bars {}", self.class);
+            out.open(
+                "rect",
+                &[
+                    ("class", &class),
+                    ("x", &Px(left)),
+                    ("y", &Px(top)),
+                    ("width", &Px((whole - gap).max(0.5))),
+                    ("height", &Px(frame.bottom - top)),
+                ],
+            );
+            out.element("title", &[], &point.tip);
+            out.close("rect");
         }
     }
 

@@ -1,13 +1,13 @@
 //! What a packet, a subscriber and a join cost.
 
 use super::axis::Axis;
-use super::chart::{Chart, HALF, Level, Panel, Point, Series};
+use super::chart::{Chart, HALF, Panel, Series};
 use super::format;
 use super::headline::{Tile, draw_tiles};
 use super::markup::Markup;
 use super::table::Table;
 use super::view::View;
-use super::{Figure, load::PERCENTILES};
+use super::{Figure, forwarding, joins};
 use crate::report::model::{Phase, Server, Step};
 
 const HEIGHT_PX: f64 = 170.0;
@@ -34,16 +34,20 @@ pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
             missing.push(cost.missing);
         }
     }
-    joins(out, view);
+    joins::draw_time(out, view);
     out.raw("</div>\n");
+    if !forwarding::is_told(view) {
+        missing.push("its own forwarding latency");
+    }
     if !missing.is_empty() {
         let text = format!(
             "Not known for this server: {}. CPU and memory are read from its process on the same \
-             machine, trains, system calls and wake-ups from its metrics.",
+             machine, the others from its metrics.",
             missing.join(", ")
         );
         out.element("p", &[("class", &"remark")], text);
     }
+    joins::draw_rate(out, view);
     out.raw("</section>\n");
 }
 
@@ -63,12 +67,13 @@ fn draw_of_one(out: &mut Markup, view: &View<'_>) {
     };
     let rate = format::or_unknown(step.joins_per_s(), format::digits);
     tiles.extend([
-        ("Joins per second", rate, "while the load was raised"),
+        ("Joins per second", rate, "in the busiest second"),
         ("Time of a join, p50", join(50.0), "until media can flow"),
         ("Time of a join, p99", join(99.0), "one in a hundred"),
     ]);
     out.raw("<section>\n<h2>What it costs</h2>\n");
     draw_tiles(out, "tiles four", &tiles);
+    joins::draw_rate(out, view);
     out.raw("</section>\n");
 }
 
@@ -149,75 +154,4 @@ fn draw_cost(out: &mut Markup, view: &View<'_>, cost: &Cost) -> bool {
     }
     .draw(out);
     true
-}
-
-fn joins(out: &mut Markup, view: &View<'_>) {
-    let mut steps: Vec<(f64, &Step)> = view
-        .steps
-        .iter()
-        .filter(|step| !step.joins.latency.is_empty())
-        .filter_map(|step| Some((step.joins_per_s()?, *step)))
-        .collect();
-    steps.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let Some((most, _)) = steps.last() else {
-        return;
-    };
-    let limit_ns = view.results.slo.join_p99_ns_max as f64;
-    let mut table = Table::new(
-        "Joins",
-        &["joins/s", "p50", "p99", "longest", "joins", "failed"],
-    );
-    for (rate, step) in &steps {
-        let mut row = vec![format::digits(*rate)];
-        row.extend([50.0, 99.0, 100.0].map(|percentile| {
-            let ns = step.joins.latency.percentile_ns(percentile);
-            format::or_unknown(ns.map(|ns| ns as f64), format::duration_ns)
-        }));
-        row.push(format::count(f64::from(step.joins.attempted)));
-        row.push(format::count(f64::from(step.joins.failed)));
-        table.rows.push(row);
-    }
-    let series: Vec<Series> = PERCENTILES[..2]
-        .iter()
-        .map(|(percentile, name, class)| {
-            let point = |(rate, step): &(f64, &Step)| {
-                let y = step.joins.latency.percentile_ns(*percentile)? as f64;
-                let took = format::duration_ns(y);
-                let tip = format!("{} joins/s: {name} {took}", format::digits(*rate));
-                Some(Point { x: *rate, y, tip })
-            };
-            Series::new(*name, class, steps.iter().filter_map(point).collect())
-        })
-        .collect();
-    let all = || {
-        series
-            .iter()
-            .flat_map(|series| series.points.iter().map(|point| point.y))
-    };
-    let lowest = all().fold(limit_ns / 10.0, f64::min);
-    let highest = all().fold(limit_ns, f64::max);
-    let y = Axis::logarithmic(0.8 * lowest, 1.6 * highest, format::duration_ns);
-    let mut panel = Panel::new("time until media can flow", y, HEIGHT_PX);
-    panel.series = series;
-    panel.level = Some(Level {
-        y: limit_ns,
-        text: format!(
-            "SLO: p99 ≤ {}",
-            format::bound_ns(view.results.slo.join_p99_ns_max)
-        ),
-    });
-    let chart = Chart {
-        description: "Time a join takes over joins per second".into(),
-        x: Axis::to_just(*most, 5, format::digits),
-        x_label: "joins per second".into(),
-        panels: vec![panel],
-        mark: None,
-    };
-    Figure {
-        title: "Joins",
-        remark: "From opening the WebSocket until media can flow, while the load is raised.",
-        body: chart.draw(&HALF),
-        table: Some(table),
-    }
-    .draw(out);
 }

@@ -2,6 +2,7 @@
 
 use super::format;
 use super::markup::Markup;
+use super::reason;
 use super::view::{View, rounded_down};
 use crate::report::knee::{Bound, Knee};
 use crate::report::model::Step;
@@ -12,6 +13,9 @@ pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
     out.element("p", &[("class", &"kicker")], kicker(view));
     out.element("h1", &[], title(view));
     out.element("p", &[("class", &"lead")], lead(view));
+    if let Some(reason) = reason::of(view) {
+        out.element("p", &[("class", &"lead reason")], reason);
+    }
     banners(out, view);
     tiles(out, view);
     out.raw("</section>\n");
@@ -98,7 +102,7 @@ fn lead_of_one(view: &View<'_>, step: &Step) -> String {
             format::percent(slo.loss_ratio_max)
         );
     }
-    let why = match Bottleneck::of(step, &view.results.server, &view.results.machine) {
+    let why = match Bottleneck::of(view.results, step) {
         Bottleneck::Unknown => String::new(),
         bottleneck => format!(" Its limit was {bottleneck}."),
     };
@@ -249,7 +253,7 @@ fn tiles(out: &mut Markup, view: &View<'_>) {
         (
             "Joins per second",
             format::or_unknown(joins_per_s, format::digits),
-            "highest rate within the bounds",
+            "in the busiest second within the bounds",
         ),
     ];
     draw_tiles(out, "tiles", &tiles);

@@ -6,7 +6,7 @@ use super::format;
 use super::markup::Markup;
 use super::table::Table;
 use super::view::View;
-use super::{Figure, course, heat_map, percentiles};
+use super::{Figure, course, forwarding, heat_map, percentiles};
 use crate::report::model::{Step, ThreadRole};
 
 /// Colours of shards; more shards than these share them.
@@ -34,6 +34,7 @@ pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
     }
     out.raw("</section>\n<section>\n<h2>How long packets take</h2>\n");
     percentiles::draw(out, view);
+    forwarding::draw(out, view);
     over_time(out, view);
     out.raw("</section>\n");
 }

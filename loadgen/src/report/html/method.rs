@@ -236,7 +236,7 @@ fn row(view: &View<'_>, index: usize, step: &Step) -> Vec<String> {
     };
     let generator =
         step.generator.cpu_s / (step.measured_s * f64::from(step.generator.cpus.max(1)));
-    let verdict = match Bottleneck::of(step, &view.results.server, &view.results.machine) {
+    let verdict = match Bottleneck::of(view.results, step) {
         Bottleneck::Generator => "generator-limited".into(),
         _ if view.results.slo.is_met(step) => "met".into(),
         Bottleneck::Unknown => "broken".into(),

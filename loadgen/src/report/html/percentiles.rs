@@ -12,22 +12,23 @@ use crate::report::latency::Latency;
 use crate::report::model::Step;
 
 /// Where the median is on an axis of nines: 10^-0.301 of the packets take longer.
-const MEDIAN: f64 = std::f64::consts::LOG10_2;
+pub(super) const MEDIAN: f64 = std::f64::consts::LOG10_2;
 /// Points for each division of the axis.
 const FINENESS: f64 = 20.0;
 
 /// The latency of one step.
-struct Curve<'a> {
-    name: &'static str,
-    class: &'static str,
-    step: &'a Step,
+pub(super) struct Curve<'a> {
+    pub(super) name: &'static str,
+    pub(super) class: &'static str,
+    pub(super) step: &'a Step,
 }
 
-pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
+/// The steps worth a curve: idle and shares of the knee, or what comes closest.
+pub(super) fn curves<'a>(view: &View<'a>) -> Vec<Curve<'a>> {
     // Without a knee there are no shares of it, only the highest load that held.
     let is_known = view.at_share(0.95).or(view.at_share(0.7)).is_some();
     let highest = view.highest_held().filter(|_| !is_known);
-    let curves: Vec<Curve<'_>> = [
+    [
         ("idle", "c1", view.idle().filter(|_| view.is_rising())),
         ("70 %", "c0", view.at_share(0.7)),
         ("95 %", "c2", view.at_share(0.95)),
@@ -47,7 +48,11 @@ pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
         })
     })
     .filter(|curve| !curve.step.latency.is_empty())
-    .collect();
+    .collect()
+}
+
+pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
+    let curves = curves(view);
     if curves.is_empty() {
         return;
     }
@@ -133,7 +138,7 @@ fn at_nines(latency: &Latency, nines: f64) -> f64 {
 }
 
 /// The share of packets at so many nines: 2 is 99 %.
-fn nines_name(nines: f64) -> String {
+pub(super) fn nines_name(nines: f64) -> String {
     match nines as u32 {
         0 => "50 %".into(),
         1 => "90 %".into(),

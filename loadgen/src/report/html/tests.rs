@@ -114,28 +114,119 @@ fn every_figure_of_the_issue_is_there_with_its_table() {
             "Latency, CPU and loss against load",
             "Offered against delivered",
             "Latency by percentile",
+            "Within the server, and end to end",
+            "Arrival to last copy, by percentile",
             "Latency over time",
             "Packets per CPU second",
             "Mean train",
             "System calls per packet",
             "Wake-ups per second",
             "Memory per subscriber",
-            "Joins",
+            "Time of a join",
+            "Joins over time",
             "Capacity by size of the machine",
             "What mix of rooms fits",
             "Command",
             "Every step",
         ]
     );
-    assert_eq!(page.matches("<details class=\"figures\">").count(), 11);
-    assert_eq!(page.matches("<svg class=\"narrow\"").count(), 10);
+    assert_eq!(page.matches("<details class=\"figures\">").count(), 14);
+    assert_eq!(page.matches("<svg class=\"narrow\"").count(), 13);
     assert!(page.contains("SLO: p99 ≤ 5"));
     assert!(page.contains(">measured</em>") && page.contains(">projected</em>"));
+}
+
+/// No CPU is used up, and one packet in fifty takes 8 ms, of which the server's account knows nothing.
+fn late() -> Results {
+    let mut results = fixture::livestream();
+    for step in &mut results.steps {
+        for thread in &mut step.usage.as_mut().unwrap().threads {
+            thread.cpu_s *= 0.3;
+        }
+        for shard in &mut step.shards {
+            shard.lane_packets = None;
+        }
+        let few = step.latency.count() / 50;
+        step.latency.record_many_ns(8_000_000, few);
+    }
+    results
+}
+
+#[test]
+fn a_broken_bound_is_given_its_reason() {
+    let mut results = late();
+    let lead = |results: &Results| {
+        let page = render(results);
+        let at = page.find("<p class=\"lead reason\">");
+        let text = page[at?..].split("</p>").next()?;
+        Some(text.replace('\u{202f}', " ").replace("&#39;", "'"))
+    };
+    let outside = lead(&results).unwrap();
+    assert!(
+        outside.contains("So they wait outside of its forwarding"),
+        "{outside}"
+    );
+    for step in &mut results.steps {
+        for shard in &mut step.shards {
+            for bucket in &mut shard.forwarding {
+                let is_short = bucket.bound_us.is_some_and(|us| us < 7_000.0);
+                bucket.count = if is_short { 0 } else { 1_000 };
+            }
+        }
+    }
+    // Nine of ten packets that come at one go, to 20 on a shard.
+    let frame = |results: &mut Results, copy_us: f64| {
+        for step in &mut results.steps {
+            for shard in &mut step.shards {
+                shard.rtp_forwarded = 20 * shard.rtp_received;
+                shard.cpu_s = Some(shard.rtp_forwarded as f64 * copy_us / 1e6);
+            }
+        }
+    };
+    frame(&mut results, 45.0);
+    let bursts = lead(&results).unwrap();
+    assert!(
+        bursts
+            .contains("its own p99 from a packet's arrival to the last copy is 5.79 ms to 8.19 ms")
+            && bursts.contains("packets of a frame in 20.0 copies each at 45.0 µs take"),
+        "{bursts}"
+    );
+    assert!(render(&results).contains("limited by bursts on one shard"));
+    frame(&mut results, 1.0);
+    let within = lead(&results).unwrap();
+    assert!(within.contains("and not for their frame alone"), "{within}");
+    for step in &mut results.steps {
+        step.shards.clear();
+    }
+    let silent = lead(&results).unwrap();
+    assert!(
+        silent.contains("of its own forwarding it tells nothing"),
+        "{silent}"
+    );
+    // A used-up shard is reason enough.
+    assert_eq!(lead(&fixture::livestream()), None);
+}
+
+#[test]
+fn joins_that_failed_are_drawn() {
+    let mut results = fixture::livestream();
+    let failed = |results: &Results| render(results).matches("<rect class=\"bars loss\"").count();
+    for step in &mut results.steps {
+        for second in &mut step.joins.series {
+            second.failed = 0;
+        }
+    }
+    assert_eq!(failed(&results), 0);
+    results.steps[5].joins.series[0].failed = 2;
+    // Once at each width.
+    assert_eq!(failed(&results), 3);
+    assert!(render(&results).contains(" joined, 2 failed"));
 }
 
 #[test]
 fn what_is_unknown_is_said() {
     let page = render(&fixture::foreign());
+    assert!(!page.contains("last copy") && page.contains("its own forwarding latency"));
     assert!(page.contains("Not known for this server: packets per CPU second, mean train"));
     assert!(page.contains("Other machine sizes are projected from the server"));
     assert!(page.contains("The generator was the limit in 1 of 4 steps"));
