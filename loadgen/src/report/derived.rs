@@ -1,5 +1,7 @@
 //! Rates and costs of a step, worked out from its counts.
 
+use std::collections::BTreeMap;
+
 use super::model::{Machine, Sample, Server, ServerUsage, Step, ThreadRole};
 
 impl Step {
@@ -60,19 +62,9 @@ impl Step {
             let shares = told.map(|cpu_s| ratio(cpu_s?, self.measured_s));
             return shares.collect::<Option<_>>().unwrap_or_default();
         };
-        let mut shards: Vec<(u32, f64)> = Vec::new();
-        for thread in &usage.threads {
-            if let ThreadRole::Shard(shard) = thread.role {
-                match shards.iter_mut().find(|(known, _)| *known == shard) {
-                    Some((_, cpu_s)) => *cpu_s += thread.cpu_s,
-                    None => shards.push((shard, thread.cpu_s)),
-                }
-            }
-        }
-        shards.sort_unstable_by_key(|(shard, _)| *shard);
+        let shards = usage.shard_cpu_s().into_values();
         shards
-            .into_iter()
-            .map(|(_, cpu_s)| ratio(cpu_s, self.measured_s).unwrap_or(0.0))
+            .map(|cpu_s| ratio(cpu_s, self.measured_s).unwrap_or(0.0))
             .collect()
     }
 
@@ -159,6 +151,17 @@ impl Server {
 impl ServerUsage {
     pub fn cpu_s(&self) -> f64 {
         self.cpu_user_s + self.cpu_system_s
+    }
+
+    /// Of each shard. It may have several threads: one more does its blocking calls.
+    pub fn shard_cpu_s(&self) -> BTreeMap<u32, f64> {
+        let mut shards = BTreeMap::new();
+        for thread in &self.threads {
+            if let ThreadRole::Shard(shard) = thread.role {
+                *shards.entry(shard).or_default() += thread.cpu_s;
+            }
+        }
+        shards
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Run, RunError};
 use crate::measure::Meter;
 use crate::pump::Sample;
 use crate::report::model::{
-    self, Delivered, Freezes, GeneratorUsage, Integrity, Joins, Offered, Phase, ServerUsage, Step,
+    self, Delivered, Freezes, GeneratorUsage, Integrity, Joins, Offered, Phase, Step,
 };
 use crate::watch::{Process, Reading};
 
@@ -227,7 +227,10 @@ impl Run {
             delivered_packets: counters.received,
             lost: counters.lost(),
             latency: now.meter.latency(),
-            shard_cpu: usage.map_or(Vec::new(), |usage| shard_cpu(&usage, length_s)),
+            shard_cpu: usage.map_or(Vec::new(), |usage| {
+                let shards = usage.shard_cpu_s().into_values();
+                shards.map(|cpu_s| cpu_s / length_s.max(1e-3)).collect()
+            }),
         }
     }
 
@@ -295,19 +298,6 @@ impl Run {
             ..Step::default()
         }
     }
-}
-
-fn shard_cpu(usage: &ServerUsage, length_s: f64) -> Vec<f64> {
-    let mut shards: Vec<_> = usage
-        .threads
-        .iter()
-        .filter_map(|thread| match thread.role {
-            model::ThreadRole::Shard(shard) => Some((shard, thread.cpu_s / length_s.max(1e-3))),
-            _ => None,
-        })
-        .collect();
-    shards.sort_by_key(|(shard, _)| *shard);
-    shards.into_iter().map(|(_, share)| share).collect()
 }
 
 fn generator_usage(

@@ -44,6 +44,9 @@ async fn a_livestream_reaches_its_viewers() {
     assert!((0.5..1.5).contains(&forwarded), "{shard:?}");
     assert!(shard.cpu_s.unwrap() > 0.0 && shard.wakes.unwrap() > 0);
     assert!(step.mean_train().unwrap() >= 1.0);
+    // A shard is one, however many threads it has.
+    let shards = step.series.iter().map(|it| it.shard_cpu.len());
+    assert!(shards.eq(step.series.iter().map(|_| step.shards.len())));
     assert!(step.forwarding_us(0.5).is_some(), "{:?}", shard.forwarding);
     let framed = step.offered.frames.iter();
     let framed: u64 = framed.map(|it| u64::from(it.packets) * it.count).sum();

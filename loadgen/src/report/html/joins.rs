@@ -109,8 +109,8 @@ pub(super) fn draw_rate(out: &mut Markup, view: &View<'_>) {
     };
     Figure {
         title: "Joins over time",
-        remark: "Each bar counts the joins that came to their end. They come when the load is raised \
-                 to the next step, as fast as the generator was told to let them.",
+        remark: "Each bar counts the joins that came to their end. The generator makes them no faster \
+                 than it was told to.",
         body: chart.draw(&FULL),
         table: Some(rates(view)),
     }

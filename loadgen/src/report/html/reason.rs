@@ -26,9 +26,13 @@ fn sentence(view: &View<'_>, step: &Step) -> Option<String> {
     let evidence = Evidence::of(step)?;
     let load = view.load(f64::from(step.load()));
     let Some(own) = evidence.own else {
+        let cpu = match step.usage {
+            Some(_) => "its CPU was not used up",
+            None => "its CPU was not watched",
+        };
         return Some(format!(
-            "At {load} neither its CPU nor its sockets were used up, and of its own forwarding it \
-             tells nothing: where packets waited is not known."
+            "At {load} {cpu}, and of its own forwarding it tells nothing: where packets waited is \
+             not known."
         ));
     };
     let busy = match evidence.shard_cpu {

@@ -200,9 +200,14 @@ fn a_broken_bound_is_given_its_reason() {
     }
     let silent = lead(&results).unwrap();
     assert!(
-        silent.contains("of its own forwarding it tells nothing"),
+        silent.contains("its CPU was not used up, and of its own forwarding it tells nothing"),
         "{silent}"
     );
+    for step in &mut results.steps {
+        step.usage = None;
+    }
+    let unread = lead(&results).unwrap();
+    assert!(unread.contains("its CPU was not watched"), "{unread}");
     // A used-up shard is reason enough.
     assert_eq!(lead(&fixture::livestream()), None);
 }
