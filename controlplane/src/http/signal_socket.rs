@@ -9,14 +9,13 @@ use livekit_protocol::SignalRequest;
 use millrace_shared::bucket::{Bucket, Rate};
 use millrace_shared::time::Timestamp;
 use prost::Message as _;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 
 use super::refusals::Limit;
 use super::sockets::OpenSocket;
 use super::websocket::{CloseCode, Message, Opcode, ReadError, WebSocket};
 use crate::participant::signal::EncodedResponse;
-use crate::room::SignalSession;
+use crate::room::{Requests, SignalSession};
 
 /// Largest message a client may send when the configuration sets no limit.
 pub(super) const MESSAGE_LEN_MAX: usize = 64 << 20;
@@ -147,7 +146,7 @@ impl SignalSocket {
             let reads = self.waiting.is_none() && paused_until.is_none();
             let step = tokio::select! {
                 response = self.session.responses.recv() => Step::Response(response),
-                _ = self.session.requests.reserve(), if self.waiting.is_some() => Step::Room,
+                () = self.session.requests.ready(), if self.waiting.is_some() => Step::Room,
                 message = self.socket.next(), if reads => Step::Message(message),
                 () = sleep_until(paused_until.unwrap_or(silent_at)), if paused_until.is_some() => Step::Resume,
                 _ = ping.tick() => Step::Ping,
@@ -218,12 +217,7 @@ impl SignalSocket {
     }
 
     fn forward(&mut self, request: Box<SignalRequest>) {
-        match self.session.requests.try_send(request) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(request)) => self.waiting = Some(request),
-            // The room ended the session: what it still has to say comes by `responses`.
-            Err(mpsc::error::TrySendError::Closed(_)) => {}
-        }
+        self.waiting = self.session.requests.try_send(request).err();
     }
 
     async fn write(&mut self, response: &EncodedResponse) -> Result<(), End> {
@@ -251,8 +245,7 @@ impl SignalSocket {
 
     /// Sends what the room still queues once it hears that the requests ended.
     async fn flush(&mut self) {
-        let (closed, _) = mpsc::channel(1);
-        self.session.requests = closed;
+        self.session.requests = Requests::to_nobody();
         let deadline = Instant::now() + FLUSH_TIMEOUT;
         while let Ok(Some(response)) = timeout_at(deadline, self.session.responses.recv()).await {
             if self.write(&response).await.is_err() {

@@ -17,8 +17,6 @@ pub(crate) const RESPONSES_MAX: usize = 512;
 /// Their bytes, as encoded: eight participants with the longest metadata. One message may be larger,
 /// if nothing else waits: a join into a full room is.
 pub(crate) const RESPONSES_BYTES_MAX: usize = 4 << 20;
-/// Requests waiting for the room; the socket is not read while they wait.
-pub(crate) const REQUESTS_MAX: usize = 64;
 
 /// Number of one signal connection of a participant; a resume opens the next.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

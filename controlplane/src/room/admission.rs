@@ -3,10 +3,10 @@
 use livekit_protocol as proto;
 use proto::leave_request::Action;
 use proto::signal_response::Message;
-use tokio::sync::mpsc;
 
 use super::error::JoinError;
 use super::message::{JoinParams, SignalSession};
+use super::requests::Requests;
 use super::settings::{Settings, within};
 use crate::auth::Claims;
 use crate::participant::client::Client;
@@ -175,7 +175,6 @@ pub(crate) fn attributes_size<'a>(
 /// A session that only tells the client to join anew: we do not know the one it wants to resume.
 pub(crate) fn refuse_resume(client_info: &proto::ClientInfo) -> SignalSession {
     let client = Client::new(client_info.clone());
-    let (requests, _) = mpsc::channel(1);
     let (mut signal, responses) = Signal::new(ConnectionId::default());
     let leave = leave_request(
         proto::DisconnectReason::StateMismatch,
@@ -186,7 +185,7 @@ pub(crate) fn refuse_resume(client_info: &proto::ClientInfo) -> SignalSession {
         signal.send(Message::Leave(leave));
     }
     SignalSession {
-        requests,
+        requests: Requests::to_nobody(),
         responses,
         room_sid: String::new(),
         participant_sid: String::new(),

@@ -8,12 +8,12 @@ use millrace_shared::ids::{ShardId, TransportId};
 use proto::participant_info::State;
 use proto::signal_response::Message;
 use rand::Rng;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::actor::Room;
 use super::error::JoinError;
-use super::message::{Join, RoomMessage, SignalSession};
+use super::message::{Join, SignalSession};
+use super::requests::Requests;
 use super::sid;
 use super::timer::Timer;
 use crate::config::Placement;
@@ -21,7 +21,7 @@ use crate::dataplane_client::ice_credentials;
 use crate::negotiate::{Offerer, SessionLines};
 use crate::participant::client::Client;
 use crate::participant::permission;
-use crate::participant::signal::{ConnectionId, EncodedResponse, REQUESTS_MAX, Signal};
+use crate::participant::signal::{ConnectionId, EncodedResponse, Signal};
 use crate::participant::subscribe::{SsrcSequence, SubscriberPermissions};
 use crate::participant::transport::{
     PublisherConnection, SectionCount, SubscriberConnection, Transport,
@@ -170,31 +170,15 @@ impl Room {
         }
     }
 
-    /// A new signal connection: its queues, and the task that brings its requests here.
+    /// A new signal connection: its queue, and its way here.
     pub(super) fn connect_signal(&mut self, id: ParticipantId) -> (Signal, SignalSession) {
         let connection = ConnectionId(u64::from(self.number()));
-        let (requests, mut incoming) = mpsc::channel(REQUESTS_MAX);
         let (signal, responses) = Signal::new(connection);
-        if let Some(mailbox) = self.mailbox.upgrade() {
-            tokio::spawn(async move {
-                while let Some(request) = incoming.recv().await {
-                    let message = RoomMessage::Request {
-                        participant: id,
-                        connection,
-                        request,
-                    };
-                    if mailbox.send(message).await.is_err() {
-                        return;
-                    }
-                }
-                let closed = RoomMessage::SignalClosed {
-                    participant: id,
-                    connection,
-                };
-                // A room that ended needs no news.
-                let _ = mailbox.send(closed).await;
-            });
-        }
+        // Without a mailbox the room is about to end.
+        let requests = match self.mailbox.upgrade() {
+            Some(mailbox) => Requests::new(mailbox, id, connection),
+            None => Requests::to_nobody(),
+        };
         let session = SignalSession {
             requests,
             responses,

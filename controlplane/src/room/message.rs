@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use livekit_protocol as proto;
 use millrace_shared::ids::{DownTrackId, TrackId};
 use millrace_shared::link::{self, TrackReport, TransportReport};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::error::{ApiError, JoinError};
+use super::requests::Requests;
 use crate::auth::Claims;
 use crate::participant::signal::{ConnectionId, Responses};
 use crate::participant::{CloseReason, ParticipantId};
@@ -60,7 +61,7 @@ impl Default for JoinParams {
 /// socket closed, the end of `responses` says that it shall close after what was sent.
 #[derive(Debug)]
 pub struct SignalSession {
-    pub requests: mpsc::Sender<Box<proto::SignalRequest>>,
+    pub requests: Requests,
     pub responses: Responses,
     /// For logs; empty when the session was refused with a leave.
     pub room_sid: String,

@@ -74,7 +74,7 @@ async fn serve(flags: u8, requests: Vec<SignalRequest>) {
     let session = node.rooms.join(claims, params).await;
     let mut session = session.expect("the room takes its first participant");
     for request in requests {
-        if session.requests.send(Box::new(request)).await.is_err() {
+        if !session.requests.send(Box::new(request)).await {
             break;
         }
         drain(&mut session).await;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use sctp_proto::{
@@ -114,16 +114,11 @@ pub struct Sctp {
 
 impl Sctp {
     pub fn new(role: Role, epoch: &Epoch) -> Self {
-        let mut config = EndpointConfig::new();
-        config.max_payload_size(len_u32(CHUNK_LEN));
-        let transport = Arc::new(transport_config());
-        // An endpoint without it panics on an INIT.
-        let mut server = ServerConfig::new();
-        server.transport = Arc::clone(&transport);
+        let Configs { endpoint, server } = &*CONFIGS;
         let mut sctp = Self {
             role,
             epoch: *epoch,
-            endpoint: Endpoint::new(Arc::new(config), Some(Arc::new(server))),
+            endpoint: Endpoint::new(Arc::clone(endpoint), Some(Arc::clone(server))),
             association: None,
             established: false,
             over: false,
@@ -135,7 +130,7 @@ impl Sctp {
             outputs: VecDeque::new(),
         };
         if role == Role::DtlsClient {
-            sctp.connect(transport);
+            sctp.connect();
         }
         sctp
     }
@@ -341,9 +336,9 @@ impl Sctp {
         }
     }
 
-    fn connect(&mut self, transport: Arc<TransportConfig>) {
+    fn connect(&mut self) {
         let mut client = ClientConfig::new();
-        client.transport = transport;
+        client.transport = Arc::clone(&CONFIGS.server.transport);
         let (handle, association) = self
             .endpoint
             .connect(client, PEER)
@@ -596,6 +591,24 @@ impl Sctp {
         self.channels.iter_mut().find(|it| it.stream == stream)
     }
 }
+
+/// What all associations have in common.
+struct Configs {
+    endpoint: Arc<EndpointConfig>,
+    server: Arc<ServerConfig>,
+}
+
+static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
+    let mut endpoint = EndpointConfig::new();
+    endpoint.max_payload_size(len_u32(CHUNK_LEN));
+    // An endpoint without it panics on an INIT.
+    let mut server = ServerConfig::new();
+    server.transport = Arc::new(transport_config());
+    Configs {
+        endpoint: Arc::new(endpoint),
+        server: Arc::new(server),
+    }
+});
 
 fn transport_config() -> TransportConfig {
     TransportConfig::default()

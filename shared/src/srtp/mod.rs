@@ -23,6 +23,7 @@ mod key_derivation;
 mod profile;
 mod replay;
 mod rx;
+mod session_keys;
 mod transform;
 mod tx;
 

@@ -3,7 +3,8 @@
 use super::header::{RtpHeader, rtcp_ssrc};
 use super::profile::{MasterKey, Profile};
 use super::replay::ReplayWindows;
-use super::transform::{RTP_INDEX_MAX, Transform};
+use super::session_keys::SessionKeys;
+use super::transform::RTP_INDEX_MAX;
 use crate::drop::DropReason;
 use crate::ids::Ssrc;
 use crate::limits::DATAGRAM_RECEIVE_LEN_MAX;
@@ -34,9 +35,7 @@ impl Unprotected {
 /// an SSRC (RFC 3711 §3.3, steps 6 and 7).
 #[derive(Debug)]
 pub struct SrtpRx {
-    profile: Profile,
-    rtp: Transform,
-    rtcp: Transform,
+    keys: SessionKeys,
     rtp_windows: ReplayWindows,
     rtcp_windows: ReplayWindows,
 }
@@ -44,16 +43,14 @@ pub struct SrtpRx {
 impl SrtpRx {
     pub fn new(remote: &MasterKey) -> Self {
         Self {
-            profile: remote.profile(),
-            rtp: Transform::rtp(remote),
-            rtcp: Transform::rtcp(remote),
+            keys: SessionKeys::new(remote),
             rtp_windows: ReplayWindows::default(),
             rtcp_windows: ReplayWindows::default(),
         }
     }
 
     pub fn profile(&self) -> Profile {
-        self.profile
+        self.keys.profile()
     }
 
     /// SSRCs with a replay window, of RTP and of RTCP.
@@ -85,7 +82,7 @@ impl SrtpRx {
             return Err(DropReason::SrtpMalformed);
         }
         let header = RtpHeader::parse(packet).ok_or(DropReason::SrtpMalformed)?;
-        if packet.len() < header.len + self.profile.rtp_overhead() {
+        if packet.len() < header.len + self.keys.profile().rtp_overhead() {
             return Err(DropReason::SrtpMalformed);
         }
 
@@ -96,7 +93,10 @@ impl SrtpRx {
                 if window.is_replay(index) {
                     return Err(DropReason::SrtpReplay);
                 }
-                let len = self.rtp.open_rtp(packet, header.len, header.ssrc, index);
+                let len = self
+                    .keys
+                    .rtp()
+                    .open_rtp(packet, header.len, header.ssrc, index);
                 (len.ok_or(DropReason::SrtpAuthentication)?, index)
             }
             None => self.open_first(packet, &header)?,
@@ -123,7 +123,11 @@ impl SrtpRx {
     ) -> Result<(usize, u64), DropReason> {
         let seq = u64::from(header.seq.0);
         if seq >= 1 << 15 {
-            return match self.rtp.open_rtp(packet, header.len, header.ssrc, seq) {
+            return match self
+                .keys
+                .rtp()
+                .open_rtp(packet, header.len, header.ssrc, seq)
+            {
                 Some(len) => Ok((len, seq)),
                 None => Err(DropReason::SrtpAuthentication),
             };
@@ -134,12 +138,20 @@ impl SrtpRx {
             .get_mut(..packet.len())
             .ok_or(DropReason::SrtpMalformed)?;
         copy.copy_from_slice(packet);
-        if let Some(len) = self.rtp.open_rtp(packet, header.len, header.ssrc, seq) {
+        if let Some(len) = self
+            .keys
+            .rtp()
+            .open_rtp(packet, header.len, header.ssrc, seq)
+        {
             return Ok((len, seq));
         }
         packet.copy_from_slice(copy);
         let index = 1 << 16 | seq;
-        match self.rtp.open_rtp(packet, header.len, header.ssrc, index) {
+        match self
+            .keys
+            .rtp()
+            .open_rtp(packet, header.len, header.ssrc, index)
+        {
             Some(len) => Ok((len, index)),
             None => Err(DropReason::SrtpAuthentication),
         }
@@ -163,7 +175,8 @@ impl SrtpRx {
         let ssrc = rtcp_ssrc(packet).ok_or(DropReason::SrtpMalformed)?;
         // RFC 3711 §3.4: a clear E flag means an unencrypted packet, which WebRTC never agrees on.
         let index = self
-            .rtcp
+            .keys
+            .rtcp()
             .rtcp_index(packet)
             .ok_or(DropReason::SrtpMalformed)?;
         let replay = self
@@ -174,7 +187,8 @@ impl SrtpRx {
             return Err(DropReason::SrtpReplay);
         }
         let len = self
-            .rtcp
+            .keys
+            .rtcp()
             .open_rtcp(packet, ssrc, index)
             .ok_or(DropReason::SrtpAuthentication)?;
         Ok((len, ssrc, index))

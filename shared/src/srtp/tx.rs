@@ -2,7 +2,8 @@
 
 use super::header::{RtpHeader, rtcp_ssrc};
 use super::profile::{MasterKey, Profile};
-use super::transform::{RTCP_INDEX_MAX, Transform};
+use super::session_keys::SessionKeys;
+use super::transform::RTCP_INDEX_MAX;
 use crate::drop::DropReason;
 use crate::time::ExtSeq;
 
@@ -16,24 +17,20 @@ pub const fn roll_over_count(seq: ExtSeq) -> u32 {
 /// Sending side of one association.
 #[derive(Debug)]
 pub struct SrtpTx {
-    profile: Profile,
-    rtp: Transform,
-    rtcp: Transform,
+    keys: SessionKeys,
     rtcp_index_next: u32,
 }
 
 impl SrtpTx {
     pub fn new(local: &MasterKey) -> Self {
         Self {
-            profile: local.profile(),
-            rtp: Transform::rtp(local),
-            rtcp: Transform::rtcp(local),
+            keys: SessionKeys::new(local),
             rtcp_index_next: 0,
         }
     }
 
     pub fn profile(&self) -> Profile {
-        self.profile
+        self.keys.profile()
     }
 
     /// Protects the RTP packet in the first `plain_len` bytes of `packet`, whose header (with CSRCs
@@ -59,7 +56,8 @@ impl SrtpTx {
             "the header's length is what it says"
         );
         let index = u64::from(roc) << 16 | u64::from(header.seq.0);
-        self.rtp
+        self.keys
+            .rtp()
             .seal_rtp(packet, header_len, plain_len, header.ssrc, index)
             .ok_or(DropReason::SendLength)
     }
@@ -82,7 +80,8 @@ impl SrtpTx {
             return Err(DropReason::SrtpIndexExhausted);
         }
         let len = self
-            .rtcp
+            .keys
+            .rtcp()
             .seal_rtcp(packet, plain_len, ssrc, index)
             .ok_or(DropReason::SendLength)?;
         self.rtcp_index_next = index + 1;

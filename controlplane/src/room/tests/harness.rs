@@ -212,7 +212,7 @@ impl Client {
         let request = proto::SignalRequest {
             message: Some(message),
         };
-        self.session.requests.send(Box::new(request)).await.unwrap();
+        assert!(self.session.requests.send(Box::new(request)).await);
         settle().await;
     }
 
