@@ -93,16 +93,14 @@ async fn join(site: Site, request: Request, v1: bool) -> Response {
         place.recognise();
     }
     let open = site.sockets.open();
+    let len_max = message_len_max(&site);
     tokio::spawn(async move {
         // One that failed is a client that went away: dropping the session says so.
         let Ok(upgraded) = upgrade.await else {
             return;
         };
-        let socket = WebSocket::new(TokioIo::new(upgraded), message_len_max(&site));
-        let room = session.room_sid.clone();
-        let participant = session.participant_sid.clone();
-        let end = SignalSocket::new(socket, session, open).run().await;
-        tracing::debug!(room, participant, ?end, "signal socket closed");
+        let socket = WebSocket::new(TokioIo::new(upgraded), len_max);
+        SignalSocket::new(socket, session, open).run().await;
         drop(place);
     });
     response

@@ -117,7 +117,7 @@ impl SignalSocket {
     }
 
     /// Serves the socket until either side ends it.
-    pub(super) async fn run(&mut self) -> End {
+    pub(super) async fn run(&mut self) {
         let end = self.pump().await;
         match end {
             End::Client | End::Silent => {}
@@ -133,7 +133,12 @@ impl SignalSocket {
                 self.close(CloseCode::TooLong).await;
             }
         }
-        end
+        let SignalSession {
+            room_sid: room,
+            participant_sid: participant,
+            ..
+        } = &self.session;
+        tracing::debug!(room, participant, ?end, "signal socket closed");
     }
 
     async fn pump(&mut self) -> End {
@@ -221,15 +226,24 @@ impl SignalSocket {
     }
 
     async fn write(&mut self, response: &EncodedResponse) -> Result<(), End> {
+        match self.frame(response) {
+            Some((opcode, payload)) => self.send(opcode, payload).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A response as the client reads it. Decoded ones are large, and what lives while a socket waits
+    /// is memory of every participant.
+    fn frame(&self, response: &EncodedResponse) -> Option<(Opcode, Bytes)> {
         match self.encoding {
-            Encoding::Protobuf => self.send(Opcode::Binary, response.bytes().clone()).await,
+            Encoding::Protobuf => Some((Opcode::Binary, response.bytes().clone())),
             Encoding::Json => match serde_json::to_string(&response.decode()) {
-                Ok(text) => self.send(Opcode::Text, text.into()).await,
+                Ok(text) => Some((Opcode::Text, text.into())),
                 Err(error) => {
                     // An enum value that the schema does not have, in an answer that repeats the
                     // client's own request.
                     tracing::debug!(%error, "response cannot be written as JSON");
-                    Ok(())
+                    None
                 }
             },
         }

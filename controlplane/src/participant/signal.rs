@@ -1,15 +1,15 @@
 //! The way to one client: a bounded queue of responses that its signal socket drains.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use livekit_protocol as proto;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use proto::signal_response::Message;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
 /// Responses waiting for one socket. A join into a room of a thousand is one message, so this is
 /// some seconds of a busy room. A client that falls further behind loses its socket and resumes.
@@ -23,8 +23,7 @@ pub(crate) const RESPONSES_BYTES_MAX: usize = 4 << 20;
 pub(crate) struct ConnectionId(pub(crate) u64);
 
 /// A response as protobuf. What goes to many is written once, and all their queues hold the same
-/// bytes. A queue of messages would also be large while it is empty: tokio makes room for 32 at a
-/// time, at 900 bytes each.
+/// bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EncodedResponse(Bytes);
 
@@ -71,29 +70,109 @@ impl EncodedResponse {
     }
 }
 
+/// What a socket has not taken yet. tokio's channel keeps room for 32 responses and more, which is 1
+/// to 4 kB of a participant to whom nothing happens; this one keeps nothing while it is empty.
+#[derive(Debug, Default)]
+struct Queue {
+    responses: VecDeque<EncodedResponse>,
+    /// Encoded bytes of them.
+    bytes: usize,
+    /// The room sends no more.
+    ended: bool,
+    /// The socket takes no more.
+    abandoned: bool,
+    reader: Option<Waker>,
+}
+
+impl Queue {
+    fn push(&mut self, response: &EncodedResponse, places: usize) -> Result<(), Refused> {
+        let bytes = self.bytes + response.0.len();
+        if self.abandoned {
+            return Err(Refused::Abandoned);
+        }
+        if self.responses.len() >= places || self.bytes > 0 && bytes > RESPONSES_BYTES_MAX {
+            return Err(Refused::Full);
+        }
+        self.responses.push_back(response.clone());
+        self.bytes = bytes;
+        self.wake();
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<EncodedResponse> {
+        let response = self.responses.pop_front()?;
+        self.bytes -= response.0.len();
+        if self.responses.is_empty() {
+            self.responses = VecDeque::new();
+        }
+        Some(response)
+    }
+
+    fn wake(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+/// Why a response was not queued.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Refused {
+    Full,
+    Abandoned,
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    // Nothing panics while it is held.
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A socket's end of its responses.
 #[derive(Debug)]
-pub struct Responses {
-    queue: mpsc::Receiver<EncodedResponse>,
-    bytes: Arc<AtomicUsize>,
-}
+pub struct Responses(Arc<Mutex<Queue>>);
 
 impl Responses {
     /// The next one; none when the room closed the session and everything was taken.
     pub async fn recv(&mut self) -> Option<EncodedResponse> {
-        let response = self.queue.recv().await?;
-        Some(self.taken(response))
+        poll_fn(|cx| {
+            let mut queue = lock(&self.0);
+            match queue.pop() {
+                None if !queue.ended => {
+                    queue.reader = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+                response => Poll::Ready(response),
+            }
+        })
+        .await
     }
 
-    /// What waits now.
-    pub fn try_recv(&mut self) -> Result<EncodedResponse, TryRecvError> {
-        let response = self.queue.try_recv()?;
-        Ok(self.taken(response))
+    /// What waits now; none when nothing does.
+    pub fn try_recv(&mut self) -> Option<EncodedResponse> {
+        lock(&self.0).pop()
     }
+}
 
-    fn taken(&self, response: EncodedResponse) -> EncodedResponse {
-        self.bytes.fetch_sub(response.0.len(), Ordering::Relaxed);
-        response
+impl Drop for Responses {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.0);
+        queue.abandoned = true;
+        queue.responses = VecDeque::new();
+    }
+}
+
+/// The room's end.
+#[derive(Debug)]
+struct Sender {
+    queue: Arc<Mutex<Queue>>,
+    places: usize,
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.queue);
+        queue.ended = true;
+        queue.wake();
     }
 }
 
@@ -101,9 +180,7 @@ impl Responses {
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     connection: ConnectionId,
-    queue: Option<mpsc::Sender<EncodedResponse>>,
-    /// Encoded bytes of what the queue holds.
-    bytes: Arc<AtomicUsize>,
+    sender: Option<Sender>,
     overflowed: bool,
 }
 
@@ -114,15 +191,14 @@ impl Signal {
 
     /// With a queue of so many responses.
     pub(crate) fn with_places(connection: ConnectionId, places: usize) -> (Self, Responses) {
-        let (sender, queue) = mpsc::channel(places);
-        let bytes = Arc::new(AtomicUsize::new(0));
+        let queue = Arc::default();
+        let responses = Responses(Arc::clone(&queue));
         let signal = Self {
             connection,
-            queue: Some(sender),
-            bytes: Arc::clone(&bytes),
+            sender: Some(Sender { queue, places }),
             overflowed: false,
         };
-        (signal, Responses { queue, bytes })
+        (signal, responses)
     }
 
     pub(crate) fn connection(&self) -> ConnectionId {
@@ -130,7 +206,7 @@ impl Signal {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.queue.is_some()
+        self.sender.is_some()
     }
 
     /// Whether the queue overflowed and the socket was given up for it.
@@ -153,39 +229,27 @@ impl Signal {
 
     /// The same for what others are sent, too.
     pub(crate) fn send_encoded(&mut self, response: &EncodedResponse) {
-        let Some(queue) = &self.queue else {
+        let Some(Sender { queue, places }) = &self.sender else {
             return;
         };
-        let len = response.0.len();
-        let held = self.bytes.fetch_add(len, Ordering::Relaxed);
-        let sent = if held > 0 && held + len > RESPONSES_BYTES_MAX {
-            Err(TrySendError::Full(()))
-        } else {
-            queue
-                .try_send(response.clone())
-                .map_err(|error| match error {
-                    TrySendError::Full(_) => TrySendError::Full(()),
-                    TrySendError::Closed(_) => TrySendError::Closed(()),
-                })
-        };
-        match sent {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                self.overflowed = true;
-                self.queue = None;
-            }
-            Err(TrySendError::Closed(_)) => self.queue = None,
+        let sent = lock(queue).push(response, *places);
+        if let Err(refused) = sent {
+            self.overflowed |= refused == Refused::Full;
+            self.sender = None;
         }
     }
 
     /// Ends the socket after what is queued.
     pub(crate) fn close(&mut self) {
-        self.queue = None;
+        self.sender = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future as _;
+    use std::task::Context;
+
     use super::*;
 
     #[test]
@@ -195,8 +259,42 @@ mod tests {
             signal.send(Message::Pong(1));
         }
         assert!(signal.overflowed() && !signal.is_open());
-        assert!(rx.try_recv().is_ok() && rx.try_recv().is_ok());
-        assert_eq!(rx.try_recv(), Err(TryRecvError::Disconnected));
+        assert!(rx.try_recv().is_some() && rx.try_recv().is_some());
+        let mut recv = std::pin::pin!(rx.recv());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(recv.as_mut().poll(&mut cx), Poll::Ready(None));
+    }
+
+    #[tokio::test]
+    async fn a_waiting_socket_hears_of_each_response_and_of_the_end() {
+        let (mut signal, mut rx) = Signal::new(ConnectionId(1));
+        let socket = tokio::spawn(async move {
+            let mut count = 0;
+            while rx.recv().await.is_some() {
+                count += 1;
+            }
+            count
+        });
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+            signal.send(Message::Pong(1));
+        }
+        tokio::task::yield_now().await;
+        drop(signal);
+        assert_eq!(socket.await.unwrap(), 3);
+    }
+
+    #[test]
+    fn a_socket_that_is_gone_is_no_overflow_and_an_empty_queue_holds_nothing() {
+        let (mut signal, mut rx) = Signal::new(ConnectionId(1));
+        for _ in 0..100 {
+            signal.send(Message::Pong(1));
+        }
+        while rx.try_recv().is_some() {}
+        assert_eq!(lock(&rx.0).responses.capacity(), 0);
+        drop(rx);
+        signal.send(Message::Pong(1));
+        assert!(!signal.is_open() && !signal.overflowed());
     }
 
     #[test]
@@ -230,12 +328,12 @@ mod tests {
         let (mut signal, mut rx) = Signal::new(ConnectionId(1));
         signal.send(long(2 * RESPONSES_BYTES_MAX));
         assert!(signal.is_open(), "alone it may be of any length");
-        assert!(rx.try_recv().is_ok());
+        assert!(rx.try_recv().is_some());
         for _ in 0..7 {
             signal.send(long(RESPONSES_BYTES_MAX / 8));
         }
         assert!(signal.is_open());
-        assert!(rx.try_recv().is_ok());
+        assert!(rx.try_recv().is_some());
         signal.send(long(RESPONSES_BYTES_MAX / 8));
         assert!(signal.is_open(), "one was taken");
         signal.send(long(RESPONSES_BYTES_MAX / 8));

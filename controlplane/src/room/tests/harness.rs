@@ -202,7 +202,7 @@ impl Client {
     pub(super) async fn drain(&mut self) -> Vec<Message> {
         settle().await;
         let mut messages = Vec::new();
-        while let Ok(response) = self.session.responses.try_recv() {
+        while let Some(response) = self.session.responses.try_recv() {
             messages.push(response.decode().message.unwrap());
         }
         messages
