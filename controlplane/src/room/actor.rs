@@ -204,7 +204,7 @@ impl Room {
             } => self.signal_closed(participant, connection),
             RoomMessage::Event(event) => self.event(event),
             RoomMessage::Reports(reports) => self.reports(&reports),
-            RoomMessage::Api(call) => self.api(call),
+            RoomMessage::Api(call) => self.api(*call),
             RoomMessage::Detach(reply) => {
                 self.detach_from_clients();
                 let _ = reply.send(());

@@ -40,7 +40,7 @@ impl Rooms {
         let mut asked = Vec::new();
         for mailbox in self.mailboxes() {
             let (reply, room) = tokio::sync::oneshot::channel();
-            let call = super::message::RoomMessage::Api(ApiCall::Describe(reply));
+            let call = super::message::RoomMessage::Api(Box::new(ApiCall::Describe(reply)));
             if mailbox.send(call).await.is_ok() {
                 asked.push(room);
             }

@@ -125,7 +125,8 @@ pub(crate) enum RoomMessage {
     },
     Event(link::Event),
     Reports(RoomReports),
-    Api(ApiCall),
+    /// Boxed: a mailbox has room for 32 of the longest message, and calls are rare.
+    Api(Box<ApiCall>),
     /// Everybody leaves and the room ends.
     Close(CloseReason, oneshot::Sender<()>),
     /// The task ends, and the room goes on without it.

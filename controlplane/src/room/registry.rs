@@ -200,7 +200,7 @@ impl Rooms {
             };
             let (reply, result) = oneshot::channel();
             let call = ApiCall::Create(Box::new(request.clone()), reply);
-            if mailbox.send(RoomMessage::Api(call)).await.is_ok()
+            if mailbox.send(RoomMessage::Api(Box::new(call))).await.is_ok()
                 && let Ok(result) = result.await
             {
                 return result;
@@ -224,7 +224,7 @@ impl Rooms {
             .ok_or_else(ApiError::room_not_found)?;
         let (reply, result) = oneshot::channel();
         mailbox
-            .send(RoomMessage::Api(call(reply)))
+            .send(RoomMessage::Api(Box::new(call(reply))))
             .await
             .map_err(|_| ApiError::room_not_found())?;
         result.await.map_err(|_| ApiError::room_not_found())?

@@ -331,6 +331,8 @@ impl Sctp {
                 self.on_event(now, event);
             } else if !self.may_have_more || !self.transmit(now) {
                 self.may_have_more = false;
+                // A channel that is silent for hours keeps no room.
+                self.outputs = VecDeque::new();
                 return None;
             }
         }
