@@ -72,7 +72,7 @@ enum Encoding {
 /// What a socket's loop woke up for.
 enum Step {
     Response(Option<EncodedResponse>),
-    /// The room's queue has a place again.
+    /// The room's queue took the request that waited.
     Room,
     /// The client may be read again.
     Resume,
@@ -151,7 +151,7 @@ impl SignalSocket {
             let reads = self.waiting.is_none() && paused_until.is_none();
             let step = tokio::select! {
                 response = self.session.responses.recv() => Step::Response(response),
-                () = self.session.requests.ready(), if self.waiting.is_some() => Step::Room,
+                () = self.session.requests.send_waiting(&mut self.waiting), if self.waiting.is_some() => Step::Room,
                 message = self.socket.next(), if reads => Step::Message(message),
                 () = sleep_until(paused_until.unwrap_or(silent_at)), if paused_until.is_some() => Step::Resume,
                 _ = ping.tick() => Step::Ping,
@@ -160,12 +160,7 @@ impl SignalSocket {
             let done = match step {
                 Step::Response(Some(response)) => self.write(&response).await,
                 Step::Response(None) => Err(End::Session),
-                Step::Room => {
-                    if let Some(request) = self.waiting.take() {
-                        self.forward(request);
-                    }
-                    Ok(())
-                }
+                Step::Room => Ok(()),
                 Step::Resume => {
                     self.paused_until = None;
                     self.heard = Instant::now();

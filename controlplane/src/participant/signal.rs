@@ -158,6 +158,7 @@ impl Drop for Responses {
         let mut queue = lock(&self.0);
         queue.abandoned = true;
         queue.responses = VecDeque::new();
+        queue.reader = None;
     }
 }
 

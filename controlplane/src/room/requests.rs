@@ -61,11 +61,19 @@ impl Requests {
         }
     }
 
-    /// Waits until the mailbox has a place, or the room has ended.
-    pub(crate) async fn ready(&self) {
-        if let Some(way) = &self.0 {
-            // The place is given back at once.
-            let _ = way.mailbox.reserve().await;
+    /// Waits for a place and sends what waits in it; the future may be dropped. Who only learned that
+    /// there is a place would find it taken by the next who waits.
+    pub(crate) async fn send_waiting(&self, waiting: &mut Option<Box<SignalRequest>>) {
+        let Some(way) = &self.0 else {
+            *waiting = None;
+            return;
+        };
+        let place = way.mailbox.reserve().await;
+        // A room that ended gets nothing any more.
+        if let Some(request) = waiting.take()
+            && let Ok(place) = place
+        {
+            place.send(way.message(request));
         }
     }
 }
@@ -96,5 +104,76 @@ impl Drop for Requests {
         {
             runtime.spawn(async move { way.mailbox.send(closed).await });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way(mailbox: &mpsc::Sender<RoomMessage>, participant: u32) -> Requests {
+        let connection = ConnectionId(u64::from(participant));
+        Requests::new(mailbox.clone(), ParticipantId(participant), connection)
+    }
+
+    fn sender(message: Option<RoomMessage>) -> (u32, bool) {
+        match message {
+            Some(RoomMessage::Request { participant, .. }) => (participant.0, false),
+            Some(RoomMessage::SignalClosed { participant, .. }) => (participant.0, true),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_full_mailbox_gets_the_place() {
+        let (mailbox, mut room) = mpsc::channel(1);
+        let ways: Vec<Requests> = (0..3).map(|n| way(&mailbox, n)).collect();
+        assert!(ways[0].try_send(Box::default()).is_ok());
+        let mut waiting: Vec<_> = ways
+            .iter()
+            .skip(1)
+            .map(|way| way.try_send(Box::default()).err())
+            .collect();
+        assert!(waiting.iter().all(Option::is_some));
+        let [first, second] = &mut waiting[..] else {
+            panic!("two wait");
+        };
+        let read = async {
+            let mut senders = Vec::new();
+            for _ in 0..3 {
+                senders.push(sender(room.recv().await));
+            }
+            senders
+        };
+        let (_, _, senders) = tokio::join!(
+            ways[1].send_waiting(first),
+            ways[2].send_waiting(second),
+            read
+        );
+        assert_eq!(senders, [(0, false), (1, false), (2, false)]);
+        assert_eq!(waiting, [None, None]);
+    }
+
+    #[tokio::test]
+    async fn the_room_hears_once_and_last_that_a_socket_closed() {
+        let (mailbox, mut room) = mpsc::channel(1);
+        let requests = way(&mailbox, 7);
+        assert!(requests.try_send(Box::default()).is_ok());
+        drop((requests, mailbox));
+        assert_eq!(sender(room.recv().await), (7, false));
+        assert_eq!(sender(room.recv().await), (7, true));
+        assert!(room.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_room_that_ended() {
+        let (mailbox, room) = mpsc::channel(1);
+        let requests = way(&mailbox, 7);
+        drop(room);
+        let mut waiting = Some(Box::default());
+        requests.send_waiting(&mut waiting).await;
+        Requests::to_nobody().send_waiting(&mut waiting).await;
+        assert_eq!(waiting, None);
+        assert!(!requests.send(Box::default()).await);
     }
 }
