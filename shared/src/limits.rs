@@ -119,8 +119,8 @@ pub const SCTP_RECEIVE_WINDOW: usize = 256 * 1024;
 /// Received DATA chunks that wait for the rest of their message or for an earlier message. Each one
 /// more costs time in proportion to all of them.
 pub const SCTP_CHUNKS_WAITING_MAX: usize = SCTP_RECEIVE_WINDOW / 64;
-/// DATA chunks that an association has queued, and as many again that it has sent, and its peer has
-/// not acknowledged: more than [`DATA_BUFFERED_PER_TRANSPORT_MAX`] bytes of long messages have, and
+/// DATA chunks that an association has queued and its peer has not acknowledged, while fewer are under
+/// way, so that twice as many may be in the end: more than [`DATA_BUFFERED_PER_TRANSPORT_MAX`] bytes of long messages have, and
 /// than a group keeps for those who resume. Each look for packets to send walks over those sent.
 pub const SCTP_CHUNKS_OUTSTANDING_MAX: usize = DATA_BUFFERED_PER_TRANSPORT_MAX / 640;
 /// Data channels of one transport. LiveKit's clients use two to four.
@@ -139,6 +139,8 @@ pub const DATA_BUFFERED_PER_TRANSPORT_MAX: usize =
 pub const DATA_BUFFERED_PER_SHARD_MAX: usize = 256 * 1024 * 1024;
 /// Of these, what messages that may be lost leave to the reliable ones.
 pub const DATA_BUFFERED_RESERVED: usize = DATA_BUFFERED_PER_SHARD_MAX / 2;
+/// Streams that a peer has reset without answering our own resets of them.
+pub const SCTP_RESETS_MAX: usize = 2 * DATA_CHANNELS_MAX;
 /// INITs of an association that are answered. RFC 9260 §16 has a client send at most nine.
 pub const SCTP_INITS_MAX: u8 = 32;
 
@@ -242,6 +244,11 @@ const _: () = assert!(DATA_BUFFERED_PER_SHARD_MAX >= 64 * DATA_BUFFERED_PER_TRAN
 const _: () = assert!(DATA_BYTES.burst as usize >= DATA_MESSAGE_LEN_MAX);
 const _: () =
     assert!(DTLS_RECORDS.per_second as usize >= 2 * DATA_BYTES.per_second as usize / SCTP_MTU);
+// An honest packet, with one acknowledgement and every stream being reset, passes in the end.
+const _: () = assert!(
+    SCTP_CHUNKS_WALKED.burst as usize
+        >= (2 + SCTP_RESETS_MAX) * (1 + 2 * SCTP_CHUNKS_OUTSTANDING_MAX)
+);
 const _: () = assert!(DTLS_HANDSHAKES_PER_SHARD_MAX <= TRANSPORTS_PER_SHARD_MAX);
 const _: () = assert!(RTP_BYTES.burst as usize >= DATAGRAM_RECEIVE_LEN_MAX);
 const _: () = assert!(EVENTS_OVERFLOW_MAX >= 4 * TRANSPORTS_PER_SHARD_MAX);

@@ -12,13 +12,13 @@ use sctp_proto::{
 
 use super::backlog::Backlog;
 use super::channel::{Channel, ChannelState, Reliability};
-use super::chunk::{is_init, sacks};
+use super::chunk::{data_tsns, is_init, sacks};
 use super::dcep::DcepMessage;
 use super::outstanding::Outstanding;
 use crate::drop::DropReason;
 use crate::limits::{
     DATA_BUFFERED_PER_TRANSPORT_MAX, DATA_CHANNELS_MAX, DATA_MESSAGE_LEN_MAX,
-    SCTP_DATAGRAM_LEN_MAX, SCTP_INITS_MAX, SCTP_MTU, SCTP_RECEIVE_WINDOW,
+    SCTP_DATAGRAM_LEN_MAX, SCTP_INITS_MAX, SCTP_MTU, SCTP_RECEIVE_WINDOW, SCTP_RESETS_MAX,
 };
 use crate::time::{Epoch, Timestamp};
 
@@ -107,6 +107,9 @@ pub struct Sctp {
     /// Something happened since the association last had nothing to send: to ask it walks over all
     /// that is under way.
     may_have_more: bool,
+    /// Streams that the peer has reset and we have asked it to reset, too (RFC 8831 §6.7), less
+    /// those of which it has answered.
+    resetting: usize,
     /// INITs received.
     inits: u8,
     outputs: VecDeque<SctpOutput>,
@@ -126,6 +129,7 @@ impl Sctp {
             backlog: Backlog::default(),
             outstanding: Outstanding::default(),
             may_have_more: true,
+            resetting: 0,
             inits: 0,
             outputs: VecDeque::new(),
         };
@@ -149,7 +153,7 @@ impl Sctp {
                 return Err(DropReason::SctpUnexpected);
             }
         }
-        self.outstanding.admit(now, datagram)?;
+        self.outstanding.admit(now, datagram, self.resetting)?;
         self.backlog.received(datagram);
         if self.backlog.is_exceeded() {
             self.end();
@@ -167,11 +171,19 @@ impl Sctp {
             (Some((handle, DatagramEvent::AssociationEvent(event))), Some((ours, association)))
                 if handle == *ours =>
             {
-                let before = association.stats().get_num_sacks();
+                let mut before = association.stats();
                 association.handle_event(event);
+                let mut after = association.stats();
+                let taken = after.get_num_sacks() - before.get_num_sacks();
+                let data = after.get_num_datas() - before.get_num_datas();
+                let seen = sacks(datagram).count() as u64;
+                // It found what was hidden from us, and will again.
+                if taken > seen || data > data_tsns(datagram).count() as u64 {
+                    self.end();
+                    return Err(DropReason::SctpMalformed);
+                }
                 // One malformed chunk, and it has ignored all of the packet.
-                let taken = association.stats().get_num_sacks() - before;
-                if taken == sacks(datagram).count() as u64 {
+                if taken == seen {
                     self.outstanding.received(datagram);
                 }
                 Ok(())
@@ -331,7 +343,8 @@ impl Sctp {
                 self.on_event(now, event);
             } else if !self.may_have_more || !self.transmit(now) {
                 self.may_have_more = false;
-                // A channel that is silent for hours keeps no room.
+                // A channel that is silent for hours keeps no room; one that is not allocates some
+                // bytes per packet, which sealing the packet costs many times over.
                 self.outputs = VecDeque::new();
                 return None;
             }
@@ -390,8 +403,19 @@ impl Sctp {
                 self.channels.retain(|it| it.stream != id);
                 let closed = SctpOutput::ChannelClosed { stream: id };
                 self.outputs.push_back(closed);
+                self.resetting += 1;
+                // The library keeps a request for each until it is answered.
+                if self.resetting > SCTP_RESETS_MAX {
+                    self.end();
+                }
             }
-            Event::Stream(StreamEvent::ResetComplete { id }) => self.acknowledge(id),
+            Event::Stream(StreamEvent::ResetComplete { id }) => {
+                self.resetting = self.resetting.saturating_sub(1);
+                self.acknowledge(id);
+            }
+            Event::Stream(StreamEvent::ResetFailed { .. }) => {
+                self.resetting = self.resetting.saturating_sub(1);
+            }
             // Statistics, and levels nobody waits for.
             _ => {}
         }

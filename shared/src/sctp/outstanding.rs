@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use super::association::CHUNK_LEN;
-use super::chunk::{data_tsns, is_after, sacks};
+use super::chunk::{data_tsns, is_after, is_exact, sacks};
 use crate::bucket::Bucket;
 use crate::drop::DropReason;
 use crate::limits::{DATA_MESSAGE_LEN_MAX, SCTP_CHUNKS_OUTSTANDING_MAX, SCTP_CHUNKS_WALKED};
@@ -27,6 +27,8 @@ pub(super) struct Outstanding {
     chunks: usize,
     under_way: Option<UnderWay>,
     walked: Bucket,
+    /// The same for packets that carry data: who acknowledges much can still send.
+    walked_for_data: Bucket,
 }
 
 /// TSNs of what was sent.
@@ -50,8 +52,8 @@ impl Outstanding {
         }
     }
 
-    /// Whether a message of `len` bytes may follow. So many chunks may be under way, and as many
-    /// queued.
+    /// Whether a message of `len` bytes may follow. So many chunks may be queued while fewer are under
+    /// way, so twice as many may be under way in the end.
     pub(super) fn has_room(&self, len: usize) -> bool {
         self.chunks + chunks_of(len) <= SCTP_CHUNKS_OUTSTANDING_MAX
             && self.chunks_under_way() < SCTP_CHUNKS_OUTSTANDING_MAX
@@ -76,9 +78,18 @@ impl Outstanding {
         }
     }
 
-    /// Whether the library may spend its time on a packet of the peer.
-    pub(super) fn admit(&mut self, now: Timestamp, packet: &[u8]) -> Result<(), DropReason> {
-        let mut walks = 1;
+    /// Whether the library may spend its time on a packet of the peer, while so many streams are
+    /// being reset: each of them is one walk more.
+    pub(super) fn admit(
+        &mut self,
+        now: Timestamp,
+        packet: &[u8],
+        resetting: usize,
+    ) -> Result<(), DropReason> {
+        if !is_exact(packet) {
+            return Err(DropReason::SctpMalformed);
+        }
+        let mut walks = 1 + resetting;
         for sack in sacks(packet) {
             // Who receives in order reports in order; overlapping blocks would be walked each.
             if !sack.is_ordered() {
@@ -87,7 +98,11 @@ impl Outstanding {
             walks += 1;
         }
         let chunks = u32::try_from(walks * (1 + self.chunks_under_way())).unwrap_or(u32::MAX);
-        if !self.walked.take(now, SCTP_CHUNKS_WALKED, chunks) {
+        let walked = match data_tsns(packet).next() {
+            Some(_) => &mut self.walked_for_data,
+            None => &mut self.walked,
+        };
+        if !walked.take(now, SCTP_CHUNKS_WALKED, chunks) {
             return Err(DropReason::SctpRate);
         }
         Ok(())

@@ -13,6 +13,7 @@ use crate::drop::DropReason;
 use crate::limits::{
     DATA_BUFFERED_PER_TRANSPORT_MAX, DATA_CHANNEL_BUFFER_LOSSY, DATA_CHANNELS_MAX,
     DATA_MESSAGE_LEN_MAX, SCTP_CHUNKS_WAITING_MAX, SCTP_DATAGRAM_LEN_MAX, SCTP_INITS_MAX,
+    SCTP_RESETS_MAX,
 };
 use crate::time::{Epoch, Timestamp};
 
@@ -631,4 +632,29 @@ fn channels_opened_again_and_again_share_one_buffer() {
     assert!(accepted > DATA_BUFFERED_PER_TRANSPORT_MAX - message.len());
     pair.run_clean();
     assert_eq!(pair.server.buffered_total(), 0);
+}
+
+#[test]
+fn channels_that_come_and_go_for_long_do_not_end_the_association() {
+    let mut pair = Pair::established();
+    for round in 0..4 * SCTP_RESETS_MAX {
+        let stream = if round % 2 == 0 {
+            let stream = pair.client.open_channel("c", true, Reliability::Reliable);
+            pair.run_clean();
+            pair.client.close_channel(stream.unwrap());
+            stream
+        } else {
+            let stream = pair.server.open_channel("s", true, Reliability::Reliable);
+            pair.run_clean();
+            pair.server.close_channel(stream.unwrap());
+            stream
+        };
+        pair.run_clean();
+        let closed = SctpOutput::ChannelClosed {
+            stream: stream.unwrap(),
+        };
+        assert!(pair.at_server.contains(&closed) && pair.at_client.contains(&closed));
+        pair.at_server.clear();
+        pair.at_client.clear();
+    }
 }

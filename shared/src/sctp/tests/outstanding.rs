@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::chunk::{COMMON_HEADER_LEN, SACK, data_tsns, packet, sack_value};
+use super::super::chunk::{COMMON_HEADER_LEN, DATA, SACK, data_tsns, is_init, packet, sack_value};
 use super::{Pair, To, with_checksum};
 use crate::drop::DropReason;
-use crate::limits::{SCTP_CHUNKS_OUTSTANDING_MAX, SCTP_CHUNKS_WALKED};
+use crate::limits::{SCTP_CHUNKS_OUTSTANDING_MAX, SCTP_CHUNKS_WALKED, SCTP_RESETS_MAX};
 use crate::sctp::{Reliability, SctpOutput, SendError};
 
 const SMALL: Bytes = Bytes::from_static(b"ten bytes!");
@@ -37,6 +37,7 @@ struct Hostile {
     stream: u16,
     /// Common header of its packets.
     header: Vec<u8>,
+    window: usize,
     /// The first TSN it does not acknowledge, and the last that came.
     first: u32,
     last: u32,
@@ -57,6 +58,7 @@ impl Hostile {
             pair,
             stream,
             header,
+            window: WINDOW,
             first: 0,
             last: 0,
         };
@@ -81,7 +83,7 @@ impl Hostile {
     }
 
     fn sack(&self, before_first: u32, blocks: &[(u16, u16)]) -> Vec<u8> {
-        let value = sack_value(self.first - before_first, WINDOW, blocks);
+        let value = sack_value(self.first - before_first, self.window, blocks);
         let mut sack = packet(&[(SACK, &value)]);
         sack[..COMMON_HEADER_LEN].copy_from_slice(&self.header);
         with_checksum(sack)
@@ -198,4 +200,76 @@ fn acknowledgements_of_much_that_is_under_way_are_held_to_a_rate() {
         (allowed / 2..=allowed).contains(&taken),
         "{taken} of {allowed}"
     );
+}
+
+/// The library goes on where what it understood ends, whatever a chunk says of its length.
+#[test]
+fn an_acknowledgement_hidden_in_another_chunk_is_refused() {
+    let mut hostile = Hostile::new(Reliability::Reliable);
+    hostile.fill();
+    let sack = hostile.sack(1, &vec![hostile.gap(); 200])[COMMON_HEADER_LEN..].to_vec();
+    let heartbeat: &[u8] = &[0, 1, 0, 8, 1, 2, 3, 4];
+    let response: &[u8] = &[0, 16, 0, 12, 0, 0, 0, 1, 0, 0, 0, 1];
+    for (cover, value) in [(11, &[][..]), (14, &[]), (4, heartbeat), (130, response)] {
+        let mut hides = packet(&[(cover, &[value, &sack].concat())]);
+        hides[..COMMON_HEADER_LEN].copy_from_slice(&hostile.header);
+        let received = hostile.receive(&with_checksum(hides));
+        assert_eq!(received, Err(DropReason::SctpMalformed), "{cover}");
+    }
+    let sack = hostile.sack(1, &[hostile.gap()]);
+    assert_eq!(hostile.receive(&sack), Ok(()));
+}
+
+#[test]
+fn a_window_that_opens_late_lets_no_more_than_twice_as_many_go() {
+    let mut hostile = Hostile::new(Reliability::Reliable);
+    hostile.window = 0;
+    let shut = hostile.sack(1, &[]);
+    assert_eq!(hostile.receive(&shut), Ok(()));
+    while hostile.send() == Ok(()) {}
+    hostile.window = WINDOW;
+    let under_way = hostile.fill();
+    assert!(under_way <= 2 * SCTP_CHUNKS_OUTSTANDING_MAX, "{under_way}");
+}
+
+/// For each stream that a peer resets the library keeps a request of ours until it is answered.
+#[test]
+fn a_peer_that_resets_streams_and_answers_no_reset_is_cut_off() {
+    let mut pair = Pair::new();
+    let (mut header, mut tsn, mut request) = (Vec::new(), 0, 0_u32);
+    pair.run(Duration::from_secs(5), |to, datagram| {
+        if to == To::Server {
+            header = datagram[..COMMON_HEADER_LEN].to_vec();
+            if is_init(&datagram) {
+                // RFC 6525 §5.1.1: requests are counted from the first TSN, too.
+                request = u32::from_be_bytes(*datagram[28..].first_chunk().unwrap());
+                tsn = request;
+            }
+        }
+        vec![datagram]
+    });
+    let mut reset = 0;
+    while !pair.at_server.contains(&SctpOutput::Closed) {
+        let stream = u16::to_be_bytes(reset);
+        // A whole message of one byte.
+        let mut data = tsn.to_be_bytes().to_vec();
+        data.extend_from_slice(&[stream[0], stream[1], 0, 0, 0, 0, 0, 53, 9]);
+        let mut data = packet(&[(DATA, &data)]);
+        data[COMMON_HEADER_LEN + 1] = 0b11;
+        let mut reconfig = vec![0, 13, 0, 18];
+        for field in [request, 0, tsn] {
+            reconfig.extend_from_slice(&field.to_be_bytes());
+        }
+        reconfig.extend_from_slice(&stream);
+        for mut hostile in [data, packet(&[(130, &reconfig)])] {
+            hostile[..COMMON_HEADER_LEN].copy_from_slice(&header);
+            let _ = pair.server.receive(pair.now, &with_checksum(hostile));
+            pair.poll(&mut |_, _| Vec::new());
+        }
+        tsn = tsn.wrapping_add(1);
+        request = request.wrapping_add(1);
+        reset += 1;
+        assert!(usize::from(reset) <= SCTP_RESETS_MAX + 1, "not cut off");
+    }
+    assert!(usize::from(reset) > SCTP_RESETS_MAX);
 }

@@ -38,7 +38,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
     Attack {
         id: "S22e",
-        name: "its acknowledgements as fast as they go, then with 250 overlapping gaps in each",
+        name: "its acknowledgements as fast as they go, then with 250 overlapping gaps in each, then these hidden in another chunk",
         expected: "a rate of them is read, overlapping ones are not; the rest dropped and counted",
         run: acknowledgement_flood,
     },
@@ -227,9 +227,15 @@ fn gaps(arena: &mut Arena) -> Outcome<Finding> {
 fn acknowledgement_flood(arena: &mut Arena) -> Outcome<Finding> {
     let (eve, mut mallory) = with_gaps(arena, Duration::from_secs(2))?;
     let before = arena.count()?;
-    let mut sent = [0_u64; 2];
-    for (sent, times) in sent.iter_mut().zip([1, 250]) {
-        let packet = mallory.acks.all_but_the_first(times).said("messages")?;
+    let mut sent = [0_u64; 3];
+    let acks = &mallory.acks;
+    let packets = [
+        acks.all_but_the_first(1),
+        acks.all_but_the_first(250),
+        acks.hidden(250),
+    ];
+    for (sent, packet) in sent.iter_mut().zip(packets) {
+        let packet = packet.said("messages")?;
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(arena.amount(2, 10)) {
             for _ in 0..20 {
@@ -253,8 +259,8 @@ fn acknowledgement_flood(arena: &mut Arena) -> Outcome<Finding> {
     Ok(Finding::new(
         paced > 0 && refused > 0 && !ended,
         format!(
-            "{} sent, {paced} over the rate; {} overlapping sent, {refused} refused",
-            sent[0], sent[1]
+            "{} sent, {paced} over the rate; {} overlapping and {} hidden sent, {refused} refused",
+            sent[0], sent[1], sent[2]
         ),
     ))
 }

@@ -3,6 +3,7 @@
 const COMMON_HEADER_LEN: usize = 12;
 const DATA: u8 = 0;
 const SACK: u8 = 3;
+const COOKIE_ACK: u8 = 11;
 const WINDOW: u32 = 1 << 20;
 
 /// What it takes to write them: the common header of a session's packets, and what the node sent.
@@ -49,22 +50,40 @@ impl Acks {
 
     /// Everything but the first message, said so many times over. `None` until two have come.
     pub(crate) fn all_but_the_first(&self, times: u16) -> Option<Vec<u8>> {
+        Some(self.packet(&self.chunk(times)?))
+    }
+
+    /// The same within a COOKIE ACK, which has no value: libraries go on where they think it ends.
+    pub(crate) fn hidden(&self, times: u16) -> Option<Vec<u8>> {
+        let sack = self.chunk(times)?;
+        let len = u16::try_from(4 + sack.len()).ok()?;
+        let mut cover = vec![COOKIE_ACK, 0];
+        cover.extend_from_slice(&len.to_be_bytes());
+        cover.extend_from_slice(&sack);
+        Some(self.packet(&cover))
+    }
+
+    fn chunk(&self, times: u16) -> Option<Vec<u8>> {
         let (first, _) = self.tsns?;
         let end = u16::try_from(self.count()).ok().filter(|end| *end >= 2)?;
-        let mut packet = self.header.to_vec();
-        packet.extend_from_slice(&[SACK, 0]);
-        packet.extend_from_slice(&(16 + 4 * times).to_be_bytes());
-        packet.extend_from_slice(&first.wrapping_sub(1).to_be_bytes());
-        packet.extend_from_slice(&WINDOW.to_be_bytes());
-        packet.extend_from_slice(&times.to_be_bytes());
-        packet.extend_from_slice(&[0, 0]);
+        let mut chunk = vec![SACK, 0];
+        chunk.extend_from_slice(&(16 + 4 * times).to_be_bytes());
+        chunk.extend_from_slice(&first.wrapping_sub(1).to_be_bytes());
+        chunk.extend_from_slice(&WINDOW.to_be_bytes());
+        chunk.extend_from_slice(&times.to_be_bytes());
+        chunk.extend_from_slice(&[0, 0]);
         for _ in 0..times {
-            packet.extend_from_slice(&2_u16.to_be_bytes());
-            packet.extend_from_slice(&end.to_be_bytes());
+            chunk.extend_from_slice(&2_u16.to_be_bytes());
+            chunk.extend_from_slice(&end.to_be_bytes());
         }
+        Some(chunk)
+    }
+
+    fn packet(&self, chunk: &[u8]) -> Vec<u8> {
+        let mut packet = [&self.header[..], chunk].concat();
         let checksum = crc32c(&packet);
         packet[8..COMMON_HEADER_LEN].copy_from_slice(&checksum.to_le_bytes());
-        Some(packet)
+        packet
     }
 }
 
