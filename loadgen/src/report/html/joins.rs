@@ -109,7 +109,7 @@ pub(super) fn draw_rate(out: &mut Markup, view: &View<'_>) {
     };
     Figure {
         title: "Joins over time",
-        remark: "Each bar counts the joins that came to their end. The generator makes them no faster \
+        remark: "Each bar counts the joins that came to their end; red are those that failed, or broke later. The generator makes them no faster \
                  than it was told to.",
         body: chart.draw(&FULL),
         table: Some(rates(view)),
