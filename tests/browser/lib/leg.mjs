@@ -25,7 +25,8 @@ export async function makeLeg({ family = 4, mtu = 1500 } = {}) {
   count += 1;
   const names = { client: `mill${process.pid}c${count}`, router: `mill${process.pid}r${count}` };
   const uplink = `m${process.pid}l${count}`;
-  const subnet = (process.pid + count) % 250;
+  // Never 0: browsers tell fd5a:215:0::1 as fd5a:215::1, which is no string of ours.
+  const subnet = 1 + ((process.pid + count) % 250);
   const address = (second, last) => (family === 4 ? `10.${second}.${subnet}.${last}` : `fd5a:${second}:${subnet}::${last}`);
   const leg = {
     name: names.client, router: names.router, family, uplink, link: 'eth0',

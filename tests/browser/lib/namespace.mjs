@@ -28,7 +28,8 @@ export async function makeNamespace(family) {
   const name = `mill${process.pid}n${count}`;
   // An interface name has at most 15 characters.
   const near = `m${process.pid}n${count}a`;
-  const subnet = (process.pid + count) % 250;
+  // Never 0: browsers tell fd5a:215:0::1 as fd5a:215::1, which is no string of ours.
+  const subnet = 1 + ((process.pid + count) % 250);
   const network = family === 4 ? `10.213.${subnet}.` : `fd5a:213:${subnet}::`;
   const bits = family === 4 ? 24 : 64;
   const [host, inside] = [`${network}1`, `${network}2`];
