@@ -1,5 +1,7 @@
 //! Every limit of the product, with the relations between them checked at compile time.
 
+use std::time::Duration;
+
 use crate::bucket::Rate;
 
 /// Largest UDP payload we send. Below the IPv6 minimum MTU less headers (1280 - 40 - 8), and what
@@ -193,6 +195,11 @@ pub const SCTP_CHUNKS_WALKED: Rate = Rate {
     per_second: 2_000_000,
     burst: 400_000,
 };
+/// Chunks under way that are walked over for every message: some 8 µs, as sending it takes.
+pub const SCTP_CHUNKS_FEW: usize = 128;
+/// With more under way, messages wait so long for others: a peer that has as many under way as it
+/// may then takes some 2 % of a shard, however many messages others send it.
+pub const SCTP_GATHERING: Duration = Duration::from_millis(10);
 /// Data packets.
 pub const DATA_PACKETS: Rate = Rate {
     per_second: 5_000,

@@ -18,7 +18,8 @@ use super::outstanding::Outstanding;
 use crate::drop::DropReason;
 use crate::limits::{
     DATA_BUFFERED_PER_TRANSPORT_MAX, DATA_CHANNELS_MAX, DATA_MESSAGE_LEN_MAX,
-    SCTP_DATAGRAM_LEN_MAX, SCTP_INITS_MAX, SCTP_MTU, SCTP_RECEIVE_WINDOW, SCTP_RESETS_MAX,
+    SCTP_DATAGRAM_LEN_MAX, SCTP_GATHERING, SCTP_INITS_MAX, SCTP_MTU, SCTP_RECEIVE_WINDOW,
+    SCTP_RESETS_MAX,
 };
 use crate::time::{Epoch, Timestamp};
 
@@ -91,6 +92,16 @@ pub enum OpenError {
     Closed,
 }
 
+/// Whether the library is to be asked for packets: to ask it walks over all that is under way.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Wanted {
+    /// It had nothing, and nothing has happened since.
+    Nothing,
+    /// Messages were queued, which may wait for others.
+    Messages,
+    Everything,
+}
+
 /// One association. After every call that takes the time, and after [`Self::open_channel`],
 /// [`Self::close_channel`] and [`Self::send`], poll until `None`.
 #[derive(Debug)]
@@ -104,9 +115,9 @@ pub struct Sctp {
     channels: Vec<Channel>,
     backlog: Backlog,
     outstanding: Outstanding,
-    /// Something happened since the association last had nothing to send: to ask it walks over all
-    /// that is under way.
-    may_have_more: bool,
+    wanted: Wanted,
+    /// Until then messages wait for each other if much is under way.
+    gathers_until: Timestamp,
     /// Streams that the peer has reset and we have asked it to reset, too (RFC 8831 §6.7), less
     /// those of which it has answered.
     resetting: usize,
@@ -128,7 +139,8 @@ impl Sctp {
             channels: Vec::new(),
             backlog: Backlog::default(),
             outstanding: Outstanding::default(),
-            may_have_more: true,
+            wanted: Wanted::Everything,
+            gathers_until: Timestamp::default(),
             resetting: 0,
             inits: 0,
             outputs: VecDeque::new(),
@@ -160,7 +172,7 @@ impl Sctp {
             return Err(DropReason::SctpUnexpected);
         }
         let (now, data) = (self.epoch.instant(now), Bytes::copy_from_slice(datagram));
-        self.may_have_more = true;
+        self.wanted = Wanted::Everything;
         let event = self.endpoint.handle(now, PEER, None, None, data);
         match (event, &mut self.association) {
             (Some((handle, DatagramEvent::NewAssociation(association))), None) => {
@@ -194,7 +206,7 @@ impl Sctp {
 
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let now = self.epoch.instant(now);
-        self.may_have_more = true;
+        self.wanted = Wanted::Everything;
         if let Some((_, association)) = &mut self.association {
             association.handle_timeout(now);
         }
@@ -202,10 +214,16 @@ impl Sctp {
 
     /// When to call [`Self::handle_timeout`]; right after a poll that gave `None`.
     pub fn next_timeout(&self) -> Timestamp {
-        self.association
-            .as_ref()
-            .and_then(|(_, association)| association.poll_timeout())
-            .map_or(Timestamp::NEVER, |at| self.epoch.timestamp(at))
+        let Some((_, association)) = &self.association else {
+            return Timestamp::NEVER;
+        };
+        let due = association
+            .poll_timeout()
+            .map_or(Timestamp::NEVER, |at| self.epoch.timestamp(at));
+        match self.wanted {
+            Wanted::Messages => due.min(self.gathers_until),
+            Wanted::Nothing | Wanted::Everything => due,
+        }
     }
 
     /// Opens a channel, or will as soon as the association is established. Returns its stream id.
@@ -283,7 +301,9 @@ impl Sctp {
             .and_then(|()| handle.write_chunks(&mut [payload]))
             .map_err(|_| SendError::Unknown)?;
         self.outstanding.queued(len);
-        self.may_have_more = true;
+        if self.wanted == Wanted::Nothing {
+            self.wanted = Wanted::Messages;
+        }
         Ok(())
     }
 
@@ -323,7 +343,7 @@ impl Sctp {
             return;
         }
         self.channels[at].state = ChannelState::Closing;
-        self.may_have_more = true;
+        self.wanted = Wanted::Everything;
         if let Some((_, association)) = &mut self.association
             && let Ok(mut handle) = association.stream(stream)
         {
@@ -341,8 +361,7 @@ impl Sctp {
             let (_, association) = self.association.as_mut()?;
             if let Some(event) = association.poll() {
                 self.on_event(now, event);
-            } else if !self.may_have_more || !self.transmit(now) {
-                self.may_have_more = false;
+            } else if !self.is_wanted(now) || !self.transmit(now) {
                 // A channel that is silent for hours keeps no room; one that is not allocates some
                 // bytes per packet, which sealing the packet costs many times over.
                 self.outputs = VecDeque::new();
@@ -362,6 +381,18 @@ impl Sctp {
         self.association = Some((handle, Box::new(association)));
     }
 
+    /// Whether to ask the library for packets now. Others choose how many messages we send to a
+    /// peer, and the peer how much it leaves under way: together they decide how often we walk over
+    /// how much.
+    fn is_wanted(&mut self, now: Timestamp) -> bool {
+        let free = !self.outstanding.is_much() || self.gathers_until <= now;
+        if self.wanted == Wanted::Messages && free {
+            self.wanted = Wanted::Everything;
+            self.gathers_until = now + SCTP_GATHERING;
+        }
+        self.wanted == Wanted::Everything
+    }
+
     /// Queues what the association has to send; whether there was anything.
     fn transmit(&mut self, now: Timestamp) -> bool {
         let now = self.epoch.instant(now);
@@ -370,6 +401,7 @@ impl Sctp {
             .as_mut()
             .and_then(|(_, association)| association.poll_transmit(now));
         let Some(Payload::RawEncode(datagrams)) = transmit.map(|it| it.payload) else {
+            self.wanted = Wanted::Nothing;
             return false;
         };
         for datagram in datagrams {
@@ -580,7 +612,7 @@ impl Sctp {
     }
 
     fn write_dcep(&mut self, stream: u16, message: &DcepMessage) -> bool {
-        self.may_have_more = true;
+        self.wanted = Wanted::Everything;
         self.association
             .as_mut()
             .and_then(|(_, association)| association.stream(stream).ok())

@@ -13,7 +13,9 @@ use super::association::CHUNK_LEN;
 use super::chunk::{data_tsns, is_after, is_exact, sacks};
 use crate::bucket::Bucket;
 use crate::drop::DropReason;
-use crate::limits::{DATA_MESSAGE_LEN_MAX, SCTP_CHUNKS_OUTSTANDING_MAX, SCTP_CHUNKS_WALKED};
+use crate::limits::{
+    DATA_MESSAGE_LEN_MAX, SCTP_CHUNKS_FEW, SCTP_CHUNKS_OUTSTANDING_MAX, SCTP_CHUNKS_WALKED,
+};
 use crate::time::Timestamp;
 
 const _: () = assert!(DATA_MESSAGE_LEN_MAX <= u32::MAX as usize);
@@ -122,6 +124,11 @@ impl Outstanding {
                 under_way.last = under_way.acknowledged;
             }
         }
+    }
+
+    /// Whether a walk over what is under way costs as much as sending a message.
+    pub(super) fn is_much(&self) -> bool {
+        self.chunks_under_way() > SCTP_CHUNKS_FEW
     }
 
     fn chunks_under_way(&self) -> usize {

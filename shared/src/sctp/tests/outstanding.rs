@@ -7,7 +7,9 @@ use bytes::Bytes;
 use super::super::chunk::{COMMON_HEADER_LEN, DATA, SACK, data_tsns, is_init, packet, sack_value};
 use super::{Pair, To, with_checksum};
 use crate::drop::DropReason;
-use crate::limits::{SCTP_CHUNKS_OUTSTANDING_MAX, SCTP_CHUNKS_WALKED, SCTP_RESETS_MAX};
+use crate::limits::{
+    SCTP_CHUNKS_OUTSTANDING_MAX, SCTP_CHUNKS_WALKED, SCTP_GATHERING, SCTP_RESETS_MAX,
+};
 use crate::sctp::{Reliability, SctpOutput, SendError};
 
 const SMALL: Bytes = Bytes::from_static(b"ten bytes!");
@@ -74,6 +76,12 @@ impl Hostile {
         sent
     }
 
+    /// The same, but the message waits for no other.
+    fn send_alone(&mut self) -> Result<(), SendError> {
+        self.pair.now += SCTP_GATHERING;
+        self.send()
+    }
+
     fn listen(&mut self) {
         while let Some(output) = self.pair.server.poll(self.pair.now) {
             if let SctpOutput::Datagram(datagram) = output {
@@ -104,8 +112,7 @@ impl Hostile {
     fn fill(&mut self) -> usize {
         for _ in 0..10 * SCTP_CHUNKS_OUTSTANDING_MAX {
             let last = self.last;
-            let sent = (0..8).filter(|_| self.send() == Ok(())).count();
-            self.pair.now += Duration::from_millis(20);
+            let sent = (0..8).filter(|_| self.send_alone() == Ok(())).count();
             if self.last > self.first {
                 let sack = self.sack(1, &[self.gap()]);
                 assert_eq!(self.receive(&sack), Ok(()));
@@ -200,6 +207,48 @@ fn acknowledgements_of_much_that_is_under_way_are_held_to_a_rate() {
         (allowed / 2..=allowed).contains(&taken),
         "{taken} of {allowed}"
     );
+}
+
+#[test]
+fn messages_to_a_peer_with_much_under_way_are_sent_together() {
+    let mut hostile = Hostile::new(Reliability::Reliable);
+    while hostile.last - hostile.first < 1_000 {
+        assert_eq!(hostile.send(), Ok(()));
+        let sack = hostile.sack(1, &[hostile.gap()]);
+        hostile.pair.now += Duration::from_millis(1);
+        assert_eq!(hostile.receive(&sack), Ok(()));
+    }
+    let begun = hostile.pair.now;
+    let mut transmissions = 0;
+    for _ in 0..300 {
+        let last = hostile.last;
+        hostile.pair.now += Duration::from_micros(100);
+        assert_eq!(hostile.send(), Ok(()));
+        transmissions += u128::from(hostile.last != last);
+    }
+    let pauses = hostile.pair.now.since(begun).as_nanos() / SCTP_GATHERING.as_nanos();
+    assert!(
+        (pauses..=pauses + 1).contains(&transmissions),
+        "{transmissions}"
+    );
+    // The last ones do not wait for a message that never comes.
+    let due = hostile.pair.server.next_timeout();
+    assert!(due <= hostile.pair.now + SCTP_GATHERING);
+    let last = hostile.last;
+    hostile.pair.now = due;
+    hostile.pair.server.handle_timeout(due);
+    hostile.listen();
+    assert!(hostile.last > last);
+}
+
+#[test]
+fn a_message_to_a_peer_with_little_under_way_is_sent_at_once() {
+    let mut hostile = Hostile::new(Reliability::Reliable);
+    for _ in 0..4 {
+        let last = hostile.last;
+        assert_eq!(hostile.send(), Ok(()));
+        assert!(hostile.last > last);
+    }
 }
 
 /// The library goes on where what it understood ends, whatever a chunk says of its length.
