@@ -72,6 +72,11 @@ fn main() -> ExitCode {
 
 /// Runs the attacks; gives how many went wrong.
 fn run(arguments: &Arguments) -> Outcome<usize> {
+    for id in &arguments.only {
+        if !attacks::all().iter().any(|attack| attack.id == id) {
+            return Err(format!("no attack has the id {id}"));
+        }
+    }
     let binary = match &arguments.binary {
         Some(binary) => binary.clone(),
         None => std::env::current_exe()

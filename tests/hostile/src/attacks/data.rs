@@ -7,6 +7,7 @@ use millrace_shared::payload::data_packet::{DataKind, UserPacket, write_user_pac
 
 use super::Attack;
 use crate::arena::{Arena, Finding};
+use crate::client::acks::Acks;
 use crate::client::session::{Role, Session};
 use crate::outcome::{Outcome, Said as _};
 use crate::report::mebibytes;
@@ -41,6 +42,12 @@ pub(super) const ATTACKS: &[Attack] = &[
         name: "its acknowledgements as fast as they go, then with 250 overlapping gaps in each, then these hidden in another chunk",
         expected: "a rate of them is read, overlapping ones are not; the rest dropped and counted",
         run: acknowledgement_flood,
+    },
+    Attack {
+        id: "S22f",
+        name: "4,000 small messages a second to a subscriber that leaves 1,500 under way",
+        expected: "all are passed on; the node stays below 40 % of a CPU",
+        run: late_acknowledgements,
     },
 ];
 
@@ -181,6 +188,15 @@ fn message_flood(arena: &mut Arena) -> Outcome<Finding> {
 /// A publisher, and a subscriber that has received small messages for `time` and acknowledged all
 /// but the first.
 fn with_gaps(arena: &mut Arena, time: Duration) -> Outcome<(Session, Session)> {
+    with_acknowledgements(arena, time, |acks| acks.all_but_the_first(1))
+}
+
+/// The same with acknowledgements of another kind.
+fn with_acknowledgements(
+    arena: &mut Arena,
+    time: Duration,
+    mut acknowledge: impl FnMut(&mut Acks) -> Option<Vec<u8>>,
+) -> Outcome<(Session, Session)> {
     let room = format!("data-{}", arena.number());
     let mut eve = arena.join(&room, Role::Publisher)?;
     let mut mallory = arena.join(&room, Role::Subscriber)?;
@@ -195,9 +211,11 @@ fn with_gaps(arena: &mut Arena, time: Duration) -> Outcome<(Session, Session)> {
         for _ in 0..8 {
             eve.send_data("_reliable", packet.clone());
         }
-        eve.serve(Duration::from_millis(1), &mut |_| {});
+        // A socket that waits, waits for some milliseconds at least.
+        std::thread::sleep(Duration::from_millis(1));
+        eve.drain();
         mallory.drain();
-        if let Some(sack) = mallory.acks.all_but_the_first(1) {
+        if let Some(sack) = acknowledge(&mut mallory.acks) {
             mallory.send_sctp(&sack);
         }
     }
@@ -221,6 +239,38 @@ fn gaps(arena: &mut Arena) -> Outcome<Finding> {
     Ok(Finding::new(
         full > 0 && !ended && (100..=5_000).contains(&under_way),
         format!("{under_way} under way of {sent} passed on, {full} dropped"),
+    ))
+}
+
+fn late_acknowledgements(arena: &mut Arena) -> Outcome<Finding> {
+    let before = arena.count()?;
+    let (begin, cpu) = (Instant::now(), arena.node.cpu());
+    let mut packets = 0;
+    let time = Duration::from_secs(arena.amount(4, 20));
+    let (eve, mallory) = with_acknowledgements(arena, time, |acks| {
+        packets += 1;
+        acks.keep_back(1_500);
+        // More would be over the rate.
+        acks.all_but_the_first(1).filter(|_| packets % 4 == 0)
+    })?;
+    let cpu = arena.node.cpu().saturating_sub(cpu).as_secs_f64() / begin.elapsed().as_secs_f64();
+    let under_way = mallory.acks.count();
+    let [full, sent] = arena.grew_all(
+        &before,
+        [
+            "millrace_drop_data_buffer_full_total",
+            "millrace_data_total{direction=\"outgoing\"}",
+        ],
+    )?;
+    let ended = mallory.ended.is_some();
+    eve.leave();
+    mallory.leave();
+    Ok(Finding::new(
+        full == 0 && !ended && sent > 2_000 * time.as_secs() && under_way >= 1_500 && cpu < 0.4,
+        format!(
+            "{under_way} under way, {sent} passed on, {full} dropped; the node took {:.0} % of a CPU",
+            100.0 * cpu
+        ),
     ))
 }
 

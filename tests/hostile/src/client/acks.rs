@@ -42,6 +42,15 @@ impl Acks {
         self.tsns = None;
     }
 
+    /// All but the last `count` are acknowledged from now on.
+    pub(crate) fn keep_back(&mut self, count: u32) {
+        if self.count() > count
+            && let Some((first, last)) = &mut self.tsns
+        {
+            *first = last.wrapping_sub(count - 1);
+        }
+    }
+
     /// Messages from the first to the last.
     pub(crate) fn count(&self) -> u32 {
         self.tsns
