@@ -85,6 +85,10 @@ pub trait NetIo {
     /// passed; `None` is no timeout. May return early.
     fn park(&mut self, timeout: Option<Duration>);
 
+    /// Waits as [`Self::park`] does, but leaves the trains open for what comes next.
+    /// In memory there is nothing to wait for.
+    fn linger(&mut self, _timeout: Duration) {}
+
     fn counters(&self) -> NetCounters;
 }
 

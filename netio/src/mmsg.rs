@@ -73,6 +73,18 @@ impl MmsgIo {
             self.doorbell.take();
         }
     }
+
+    fn wait(&mut self, timeout: Option<Duration>) {
+        self.wakes += 1;
+        let unread = self.rx.has_unread();
+        if unread || timeout == Some(Duration::ZERO) || !self.doorbell.begin_park() {
+            self.poll(Some(Duration::ZERO));
+        } else {
+            self.poll(timeout);
+            self.doorbell.end_park();
+        }
+        self.rx.woken_at = sys::since_1970();
+    }
 }
 
 impl NetIo for MmsgIo {
@@ -87,15 +99,11 @@ impl NetIo for MmsgIo {
 
     fn park(&mut self, timeout: Option<Duration>) {
         self.submit();
-        self.wakes += 1;
-        let unread = self.rx.has_unread();
-        if unread || timeout == Some(Duration::ZERO) || !self.doorbell.begin_park() {
-            self.poll(Some(Duration::ZERO));
-        } else {
-            self.poll(timeout);
-            self.doorbell.end_park();
-        }
-        self.rx.woken_at = sys::since_1970();
+        self.wait(timeout);
+    }
+
+    fn linger(&mut self, timeout: Duration) {
+        self.wait(Some(timeout));
     }
 
     fn counters(&self) -> NetCounters {

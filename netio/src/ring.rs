@@ -142,6 +142,20 @@ impl RingIo {
             self.tx.enter_or_log();
         }
     }
+
+    fn wait(&mut self, timeout: Option<Duration>) {
+        self.take_arrivals();
+        self.wakes += 1;
+        let wait = self.rx.arrivals.is_empty() && timeout != Some(Duration::ZERO);
+        if wait && self.doorbell.begin_park() {
+            // What the submission completed may need arming again, the doorbell above all.
+            self.arm();
+            self.tx.wait(timeout);
+            self.doorbell.end_park();
+        }
+        self.drain();
+        self.rx.woken_at = sys::since_1970();
+    }
 }
 
 impl NetIo for RingIo {
@@ -157,17 +171,11 @@ impl NetIo for RingIo {
 
     fn park(&mut self, timeout: Option<Duration>) {
         self.submit();
-        self.take_arrivals();
-        self.wakes += 1;
-        let wait = self.rx.arrivals.is_empty() && timeout != Some(Duration::ZERO);
-        if wait && self.doorbell.begin_park() {
-            // What the submission completed may need arming again, the doorbell above all.
-            self.arm();
-            self.tx.wait(timeout);
-            self.doorbell.end_park();
-        }
-        self.drain();
-        self.rx.woken_at = sys::since_1970();
+        self.wait(timeout);
+    }
+
+    fn linger(&mut self, timeout: Duration) {
+        self.wait(Some(timeout));
     }
 
     fn counters(&self) -> NetCounters {

@@ -241,6 +241,10 @@ fn run_loop(mut shard: Shard, mut io: Box<dyn NetIo>, commands: &Receiver<Comman
             return;
         }
         let now = clock();
+        if shard.is_lingering() {
+            io.linger(wait(deadline, now));
+            continue;
+        }
         shard.note_handed_over(began, now);
         if now >= cpu_due {
             cpu_due = now + CPU_TIME_INTERVAL;

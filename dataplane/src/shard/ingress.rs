@@ -3,7 +3,7 @@
 use millrace_netio::{Datagram, Transmit};
 use millrace_shared::drop::DropReason;
 use millrace_shared::ice::{CheckOutcome, Tuple, local_part};
-use millrace_shared::link::{CandidatePair, Event, ExtKind};
+use millrace_shared::link::{CandidatePair, Event, ExtKind, MediaKind};
 use millrace_shared::time::Timestamp;
 use millrace_shared::wire::class::{DatagramClass, classify};
 use millrace_shared::wire::rtp::RtpView;
@@ -11,6 +11,7 @@ use millrace_shared::wire::rtp_ext;
 use millrace_shared::wire::stun::{METHOD_BINDING, StunClass, StunView};
 
 use super::egress::{Fan, forward, send_datagram, skip};
+use super::tick::LINGER_COPIES_MIN;
 use super::timers::Reason;
 use super::{Origin, Shard, UpEntry};
 use crate::packet::Packet;
@@ -321,6 +322,10 @@ impl Shard {
             epoch: &self.epoch,
             events: self.events.as_ref(),
         };
+        if entry.track.kind() == MediaKind::Video {
+            let many = fan.routes.len() >= LINGER_COPIES_MIN;
+            self.frame_open = many && !packet.meta.marker;
+        }
         let wanted = forward(now, packet, &clocks, live_layers, &mut fan, tx);
         self.request_keyframes(now, up_track, wanted, tx);
     }

@@ -183,6 +183,10 @@ pub struct Shard {
     metrics: ShardMetrics,
     /// Of the packets that this tick forwarded: how long they waited for it.
     forwarded_waits: Vec<Duration>,
+    ticked_at: Timestamp,
+    /// The last packet of video that this tick forwarded to many has more of its frame behind it.
+    frame_open: bool,
+    lingers_until: Option<Timestamp>,
     stopping: bool,
 
     /// Scratch of one datagram for STUN and RTCP.
@@ -240,6 +244,9 @@ impl Shard {
             metrics_armed: Armed::default(),
             metrics: ShardMetrics::default(),
             forwarded_waits: Vec::with_capacity(tick::DATAGRAMS_PER_TICK_MAX),
+            ticked_at: now,
+            frame_open: false,
+            lingers_until: None,
             stopping: false,
             scratch: Box::new([0; SCRATCH_LEN]),
             poll_buffer: PollBuffer::new(),

@@ -26,6 +26,13 @@ const COMMANDS_PER_TICK_MAX: usize = 64;
 /// in one tick.
 const LANE_RETRY: Duration = Duration::from_millis(1);
 
+/// Copies of a packet from which on its trains wait for the rest of the frame. A frame comes back to
+/// back: its first packet alone would take a system call's worth of work for each copy, in which the
+/// rest arrives. For a paced one, whose next packet does not come, it is one wake-up in vain.
+pub(super) const LINGER_COPIES_MIN: usize = 64;
+/// How long they wait at most.
+const LINGER: Duration = Duration::from_micros(200);
+
 impl Shard {
     /// One pass. Returns when the next one is due at the latest.
     pub fn tick(
@@ -35,7 +42,7 @@ impl Shard {
         commands: &mut dyn Iterator<Item = Command>,
     ) -> Timestamp {
         self.metrics.ticks += 1;
-        self.forwarded_waits.clear();
+        self.resume(now);
         self.berths.begin_tick(now);
         let (rx, tx) = io.split();
         let mut received = 0;
@@ -61,10 +68,14 @@ impl Shard {
             };
             self.handle_timeout(now, at, reason, tx);
         }
-        io.submit();
+        let more = more || received == DATAGRAMS_PER_TICK_MAX || applied == COMMANDS_PER_TICK_MAX;
+        self.linger(now, more);
+        if !self.is_lingering() {
+            io.submit();
+        }
         let waits = self.lanes.flush();
         self.note_io(&io.counters());
-        if more || received == DATAGRAMS_PER_TICK_MAX || applied == COMMANDS_PER_TICK_MAX {
+        if more {
             return now;
         }
         let retry = if waits {
@@ -72,7 +83,33 @@ impl Shard {
         } else {
             Timestamp::NEVER
         };
-        self.timers.next().min(retry)
+        let lingers_until = self.lingers_until.unwrap_or(Timestamp::NEVER);
+        self.timers.next().min(retry).min(lingers_until)
+    }
+
+    /// What the last tick wrote has not been submitted: the rest of a frame may join it.
+    pub fn is_lingering(&self) -> bool {
+        self.lingers_until.is_some()
+    }
+
+    fn linger(&mut self, now: Timestamp, more: bool) {
+        let until = self.lingers_until.unwrap_or(now + LINGER);
+        let lingers = self.frame_open && !more && now < until;
+        self.lingers_until = lingers.then_some(until);
+    }
+
+    /// Goes on with the tick that lingers, or begins a new one.
+    fn resume(&mut self, now: Timestamp) {
+        if self.is_lingering() {
+            let passed = now.since(self.ticked_at);
+            for waited in &mut self.forwarded_waits {
+                *waited += passed;
+            }
+        } else {
+            self.forwarded_waits.clear();
+            self.frame_open = false;
+        }
+        self.ticked_at = now;
     }
 
     /// The tick that began at `began` has handed everything to the kernel.

@@ -18,3 +18,4 @@ mod paths;
 mod repairing;
 mod simulcast;
 mod snapshot;
+mod trains;

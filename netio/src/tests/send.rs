@@ -16,6 +16,7 @@ on_both_backends![
     a_stale_or_foreign_hint_joins_nothing,
     more_trains_than_the_arena_holds,
     a_full_batch_leaves_before_submit,
+    a_train_stays_open_while_its_thread_lingers,
     refused_offload_sends_singly_and_is_remembered,
     send_errors_are_counted_and_do_not_stall,
     unserved_paths_are_refused,
@@ -145,6 +146,27 @@ fn a_full_batch_leaves_before_submit(backend: Backend) {
     node.io.submit();
     assert_eq!(lens_and_marks(&peers[0], 2), [(40, 0), (40, 1)]);
     assert_eq!(node.io.counters().send.trains, 1_001);
+}
+
+fn a_train_stays_open_while_its_thread_lingers(backend: Backend) {
+    let mut node = Node::open(&config(backend));
+    let peer = peer("127.0.0.1");
+    let path = node.path_to(&peer);
+    let mut hint = TrainHint::default();
+    assert!(send(node.io.split().1, &path, &mut hint, 100, 1));
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(5) {
+        node.io.linger(Duration::from_millis(5));
+    }
+    assert_eq!(node.io.counters().send.trains, 0);
+    // What arrives is there afterwards.
+    peer.send_to(&[7], node.addr("127.0.0.1")).unwrap();
+    node.io.linger(Duration::from_secs(2));
+    assert!(node.io.split().0.receive().is_some());
+    assert!(send(node.io.split().1, &path, &mut hint, 100, 2));
+    node.io.submit();
+    assert_eq!(lens_and_marks(&peer, 2), [(100, 1), (100, 2)]);
+    assert_eq!(node.io.counters().send.trains, 1);
 }
 
 fn refused_offload_sends_singly_and_is_remembered(backend: Backend) {

@@ -356,13 +356,19 @@ impl World {
         }
         let mut commands = std::iter::from_fn(|| node.commands.pop_front());
         node.due = node.shard.tick(self.now, &mut node.net, &mut commands);
-        node.shard.note_handed_over(self.now, self.now + TICK_TAKES);
+        let lingers = node.shard.is_lingering();
+        if !lingers {
+            node.shard.note_handed_over(self.now, self.now + TICK_TAKES);
+        }
         let mut events = self.log.0.lock().unwrap();
         if let Some(observer) = &mut self.observer {
             observer.after_tick(&events);
         }
         self.events.append(&mut events);
         drop(events);
+        if lingers {
+            return;
+        }
         let Self { peers, now, .. } = self;
         let stray = &mut self.stray;
         node.net.drain_sent(|tuple, datagram| {
