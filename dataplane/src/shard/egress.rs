@@ -7,6 +7,7 @@ use millrace_shared::ice::Tuple;
 use millrace_shared::limits::DATAGRAM_RECEIVE_LEN_MAX;
 use millrace_shared::link::{Event, EventSink, ShardMetrics};
 use millrace_shared::time::{Epoch, ExtSeq, Timestamp};
+use millrace_shared::wire::rtp::pad;
 use millrace_shared::wire::rtp_ext;
 
 use super::DownEntry;
@@ -81,6 +82,23 @@ pub(super) fn skip(routes: &[Route], down_tracks: &mut Slots<DownEntry>, spatial
     }
 }
 
+/// A train takes packets of one length, and encoders cut a frame into packets whose lengths differ by
+/// a byte: long ones are padded to a multiple of this (RFC 3550 §5.1), which costs 0.3 % of them.
+const LEN_STEP: usize = 8;
+/// Shorter ones mostly are a frame each.
+const PADDED_LEN_MIN: usize = 400;
+/// No packet becomes too long for its path by our padding.
+const PADDED_LEN_MAX: usize = 1_200;
+
+fn padding_len(len: usize) -> u8 {
+    let padded = len.next_multiple_of(LEN_STEP);
+    if (PADDED_LEN_MIN..=PADDED_LEN_MAX).contains(&padded) {
+        (padded - len) as u8
+    } else {
+        0
+    }
+}
+
 /// Writes and protects one RTP packet in the send arena. False when it was dropped (and counted).
 pub(super) fn send_rtp(
     transport: &mut Transport,
@@ -96,7 +114,9 @@ pub(super) fn send_rtp(
     let Some(srtp) = transport.security.tx() else {
         return false;
     };
-    let plain_len = outgoing.len(packet);
+    let unpadded_len = outgoing.len(packet);
+    let padding_len = padding_len(unpadded_len);
+    let plain_len = unpadded_len + usize::from(padding_len);
     let len = plain_len + srtp.profile().rtp_overhead();
     if len > DATAGRAM_RECEIVE_LEN_MAX {
         metrics.drops.count(DropReason::SendLength);
@@ -111,6 +131,7 @@ pub(super) fn send_rtp(
         abs_send_time: Some(send_time),
     };
     let header_len = outgoing.write(packet, &exts, buffer);
+    pad(buffer, unpadded_len, padding_len);
     if let Err(reason) = srtp.protect_rtp(buffer, header_len, plain_len, outgoing.roc()) {
         // Unreachable while the length reserved is the length needed. The slot leaves as it is,
         // and no key protects it: it must not hold plain text.

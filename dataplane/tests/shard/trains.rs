@@ -1,8 +1,8 @@
-//! What makes trains long: frames that leave as a whole.
+//! What makes trains long: packets of one length, and frames that leave as a whole.
 
 use std::time::Duration;
 
-use crate::forwarding::call;
+use crate::forwarding::{call, down_ssrc, media_of};
 use crate::harness::World;
 use crate::harness::media::{Plain, Vp8Encoder};
 
@@ -65,4 +65,29 @@ fn a_packet_to_few_does_not_wait() {
     world.send_rtp(publisher, &packets[0]);
     world.tick();
     assert_eq!(heard(&world, &viewers), 2);
+}
+
+#[test]
+fn packets_whose_lengths_differ_by_a_byte_are_as_long() {
+    let (mut world, publisher, viewers) = call(1, 1);
+    let mut encoder = Vp8Encoder::new(5_000, "m1", None);
+    let lens = [1_001, 1_002, 1_003, 120];
+    for payload_len in lens {
+        encoder.payload_len = payload_len;
+        for packet in frame(&mut world, &mut encoder, 1) {
+            world.send_rtp(publisher, &packet);
+        }
+        world.run_ms(33);
+    }
+    let views: Vec<_> = media_of(&world, viewers[0], down_ssrc(0)).collect();
+    let payloads: Vec<_> = views.iter().map(|view| view.payload().len()).collect();
+    assert_eq!(payloads, lens);
+    let [first, second, third, short] = &views[..] else {
+        panic!("{} packets", views.len());
+    };
+    let len =
+        |view: &millrace_shared::wire::rtp::RtpView<'_>| view.payload().len() + view.padding_len;
+    assert_eq!(len(first), len(second));
+    assert_eq!(len(second), len(third));
+    assert_eq!(short.padding_len, 0);
 }
