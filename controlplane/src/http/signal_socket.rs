@@ -1,7 +1,5 @@
 //! One client's signaling socket: requests to the room, responses to the client.
 
-use std::future::pending;
-use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 
 use super::refusals::Limit;
 use super::sockets::OpenSocket;
-use super::websocket::{CloseCode, Frames, Message, Opcode, ReadError, WebSocket};
+use super::websocket::{CloseCode, Message, Opcode, ReadError, WebSocket};
 use crate::participant::signal::EncodedResponse;
 use crate::room::{Requests, SignalSession};
 
@@ -28,9 +26,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Three pings without an answer: the client's network is gone, and TCP would not say so for a
 /// quarter of an hour.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// Responses that wait are written together until they are so long. A ping of LiveKit's clients is two
-/// requests; two writes for the answers were two packets, and a fifth of what a silent client costs us.
-const WRITE_LEN: usize = 16 << 10;
 /// How long one write may take before the client counts as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long responses are still sent after the request direction ended (LiveKit: 250 ms).
@@ -149,30 +144,21 @@ impl SignalSocket {
     async fn pump(&mut self) -> End {
         let mut ping = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Set again when it has passed, not whenever the client is heard.
-        let mut silence = pin!(sleep_until(self.silent_at()));
         loop {
             let paused_until = self.paused_until;
-            let pause = async {
-                match paused_until {
-                    Some(at) => sleep_until(at).await,
-                    None => pending().await,
-                }
-            };
+            // Whom we do not read cannot be heard.
+            let silent_at = paused_until.unwrap_or(self.heard) + SILENCE_MAX;
             let reads = self.waiting.is_none() && paused_until.is_none();
-            // Requests first, so that the room has all of them before we wait again; they cannot
-            // keep responses back, because they are rationed. Timers are only touched before a wait.
             let step = tokio::select! {
-                biased;
-                message = self.socket.next(), if reads => Step::Message(message),
-                () = self.session.requests.send_waiting(&mut self.waiting), if self.waiting.is_some() => Step::Room,
-                () = pause => Step::Resume,
                 response = self.session.responses.recv() => Step::Response(response),
+                () = self.session.requests.send_waiting(&mut self.waiting), if self.waiting.is_some() => Step::Room,
+                message = self.socket.next(), if reads => Step::Message(message),
+                () = sleep_until(paused_until.unwrap_or(silent_at)), if paused_until.is_some() => Step::Resume,
                 _ = ping.tick() => Step::Ping,
-                () = &mut silence => Step::Silence,
+                () = sleep_until(silent_at) => Step::Silence,
             };
             let done = match step {
-                Step::Response(Some(response)) => self.write(response).await,
+                Step::Response(Some(response)) => self.write(&response).await,
                 Step::Response(None) => Err(End::Session),
                 Step::Room => Ok(()),
                 Step::Resume => {
@@ -183,21 +169,12 @@ impl SignalSocket {
                 Step::Message(Ok(message)) => self.receive(message).await,
                 Step::Message(Err(error)) => Err(end_of(error)),
                 Step::Ping => self.send(Opcode::Ping, Bytes::new()).await,
-                Step::Silence if Instant::now() < self.silent_at() => {
-                    silence.as_mut().reset(self.silent_at());
-                    Ok(())
-                }
                 Step::Silence => Err(End::Silent),
             };
             if let Err(end) = done {
                 return end;
             }
         }
-    }
-
-    /// Whom we do not read cannot be heard.
-    fn silent_at(&self) -> Instant {
-        self.paused_until.unwrap_or(self.heard) + SILENCE_MAX
     }
 
     async fn receive(&mut self, message: Message) -> Result<(), End> {
@@ -243,27 +220,11 @@ impl SignalSocket {
         self.waiting = self.session.requests.try_send(request).err();
     }
 
-    async fn write(&mut self, response: EncodedResponse) -> Result<(), End> {
-        match self.frames(response) {
-            Some(frames) => self.send_frames(frames).await,
+    async fn write(&mut self, response: &EncodedResponse) -> Result<(), End> {
+        match self.frame(response) {
+            Some((opcode, payload)) => self.send(opcode, payload).await,
             None => Ok(()),
         }
-    }
-
-    /// The response, and what waits behind it.
-    fn frames(&mut self, first: EncodedResponse) -> Option<Frames> {
-        let mut frames: Option<Frames> = None;
-        let mut next = Some(first);
-        while let Some(response) = next {
-            match (self.frame(&response), &mut frames) {
-                (Some((opcode, payload)), Some(frames)) => frames.push(opcode, &payload),
-                (Some((opcode, payload)), None) => frames = Some(Frames::one(opcode, payload)),
-                (None, _) => {}
-            }
-            let full = frames.as_ref().is_some_and(|it| it.len() >= WRITE_LEN);
-            next = (!full).then(|| self.session.responses.try_recv()).flatten();
-        }
-        frames
     }
 
     /// A response as the client reads it. Decoded ones are large, and what lives while a socket waits
@@ -284,11 +245,7 @@ impl SignalSocket {
     }
 
     async fn send(&mut self, opcode: Opcode, payload: Bytes) -> Result<(), End> {
-        self.send_frames(Frames::one(opcode, payload)).await
-    }
-
-    async fn send_frames(&mut self, frames: Frames) -> Result<(), End> {
-        match timeout(WRITE_TIMEOUT, self.socket.send(frames)).await {
+        match timeout(WRITE_TIMEOUT, self.socket.send(opcode, payload)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(End::Client),
             Err(_) => Err(End::Silent),
@@ -300,7 +257,7 @@ impl SignalSocket {
         self.session.requests = Requests::to_nobody();
         let deadline = Instant::now() + FLUSH_TIMEOUT;
         while let Ok(Some(response)) = timeout_at(deadline, self.session.responses.recv()).await {
-            if self.write(response).await.is_err() {
+            if self.write(&response).await.is_err() {
                 return;
             }
         }

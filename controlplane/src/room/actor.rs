@@ -1,7 +1,6 @@
 //! The task of one room: its state and its loop.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -163,22 +162,15 @@ impl Room {
     }
 
     pub(super) async fn run(mut self, mut messages: mpsc::Receiver<RoomMessage>) {
-        // One for all deadlines: messages come much more often than the next deadline changes.
-        let mut alarm = pin!(tokio::time::sleep_until(self.created));
         while !self.closed {
             let deadline = self.timers.next();
-            if let Some(deadline) = deadline
-                && deadline != alarm.deadline()
-            {
-                alarm.as_mut().reset(deadline);
-            }
             tokio::select! {
-                biased;
                 message = messages.recv() => match message {
                     Some(message) => self.receive(message),
                     None => break,
                 },
-                () = &mut alarm, if deadline.is_some() => {}
+                () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)),
+                    if deadline.is_some() => {}
             }
             for _ in 1..BATCH_MAX {
                 if self.closed {

@@ -10,7 +10,7 @@
     )
 )]
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
@@ -255,42 +255,8 @@ fn unmasked(payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
         .collect()
 }
 
-/// A server's frames, to be written at once. Only those behind the first are copied: most go alone.
-#[derive(Debug)]
-pub(crate) struct Frames {
-    header: Bytes,
-    payload: Bytes,
-    rest: Vec<u8>,
-}
-
-impl Frames {
-    pub(crate) fn one(opcode: Opcode, payload: Bytes) -> Self {
-        Self {
-            header: header(opcode, payload.len()),
-            payload,
-            rest: Vec::new(),
-        }
-    }
-
-    pub(crate) fn push(&mut self, opcode: Opcode, payload: &[u8]) {
-        self.rest.extend(header(opcode, payload.len()));
-        self.rest.extend(payload);
-    }
-
-    /// Bytes on the wire.
-    pub(crate) fn len(&self) -> usize {
-        self.header.len() + self.payload.len() + self.rest.len()
-    }
-
-    pub(super) fn into_buf(self) -> impl Buf {
-        self.header
-            .chain(self.payload)
-            .chain(Bytes::from(self.rest))
-    }
-}
-
 /// The header of a server's whole message.
-fn header(opcode: Opcode, len: usize) -> Bytes {
+pub(crate) fn header(opcode: Opcode, len: usize) -> Bytes {
     let mut header = Vec::with_capacity(WRITTEN_HEADER_LEN_MAX);
     header.push(FIN | opcode.code());
     match (u8::try_from(len), u16::try_from(len)) {

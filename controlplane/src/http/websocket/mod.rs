@@ -15,13 +15,13 @@ use std::task::{Context, Poll, ready};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use hyper::upgrade::OnUpgrade;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use frame::Reader;
-pub(super) use frame::{Frames, Message, Opcode, ReadError};
+pub(super) use frame::{Message, Opcode, ReadError};
 
 /// Bytes read at a time, on the stack.
 const READ_LEN: usize = 8 * 1024;
@@ -125,17 +125,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         .await;
     }
 
-    /// Sends frames, each a whole message. After a failure, or a future that was dropped, the socket
-    /// is of no use.
-    pub(super) async fn send(&mut self, frames: Frames) -> io::Result<()> {
-        let mut frames = frames.into_buf();
-        self.stream.write_all_buf(&mut frames).await?;
+    /// Sends one frame, which is a whole message. After a failure, or a future that was dropped, the
+    /// socket is of no use.
+    pub(super) async fn send(&mut self, opcode: Opcode, payload: Bytes) -> io::Result<()> {
+        let mut frame = frame::header(opcode, payload.len()).chain(payload);
+        self.stream.write_all_buf(&mut frame).await?;
         self.stream.flush().await
     }
 
     pub(super) async fn send_close(&mut self, code: CloseCode) -> io::Result<()> {
         let code = (code as u16).to_be_bytes();
-        let code = Bytes::copy_from_slice(&code);
-        self.send(Frames::one(Opcode::Close, code)).await
+        self.send(Opcode::Close, Bytes::copy_from_slice(&code))
+            .await
     }
 }
