@@ -45,7 +45,8 @@ pub struct Config {
     pub datagram_len_max: usize,
     /// Trains waiting or in flight. A packet to more destinations than that pushes out trains
     /// which the next packet could have joined: with 300 listeners 1,024 instead of 256 took 11 %
-    /// off the CPU time of a packet. Memory is touched as it is used.
+    /// off the CPU time of a packet, and with 1,150 viewers 4,096 instead of 1,024 took 36 %. Memory is
+    /// touched as it is used.
     pub trains: usize,
     /// Bytes of one train.
     pub train_len: usize,
@@ -66,7 +67,7 @@ impl Default for Config {
             drain_max: 128,
             receive_buffers: 1024,
             datagram_len_max: DATAGRAM_RECEIVE_LEN_MAX,
-            trains: 1024,
+            trains: 4096,
             train_len: TRAIN_PACKETS_MAX * DATAGRAM_RECEIVE_LEN_MAX,
             train_packets_max: TRAIN_PACKETS_MAX,
             trains_per_submission: 32,
