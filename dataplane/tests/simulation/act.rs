@@ -238,10 +238,12 @@ impl World {
                 rid: (publishing.layers > 1).then(|| RIDS[usize::from(spatial)]),
                 temporal: match (publishing.temporal_layers, publishing.layers) {
                     (false, _) => Temporal::None,
+                    (true, 2) if publishing.codec == Codec::Vp9 => Temporal::Two,
                     (true, 2) => Temporal::Chained,
                     (true, _) => Temporal::Three,
                 },
                 long_picture_id: publishing.long_picture_id,
+                vp9: publishing.vp9,
                 // Low, and close to the wrap now and then (RFC 3711 §3.3.1 wants it below 2^15).
                 seq: SeqNo((random.next_u64() & 0x7fff) as u16),
                 packets_max: 1 + 2 * u64::from(spatial),
@@ -316,7 +318,7 @@ impl World {
         let track = TrackId(subscribing.track.into());
         let mut config = copy(copy_of.down, track, copy_of.ssrc.0);
         config.mid = Mid::from(&format!("s{number}")).unwrap();
-        config.max_layer = subscribing.max_layer;
+        config.max_layer = self.tamper.order(subscribing.max_layer);
         let kind = subscribing.codec.kind();
         if kind == MediaKind::Audio {
             config.kind = MediaKind::Audio;
@@ -373,7 +375,7 @@ impl World {
             Command::SetDownTrackLayer {
                 transport: self.transport(peer),
                 down,
-                max_layer,
+                max_layer: self.tamper.order(max_layer),
                 paused,
             },
         );

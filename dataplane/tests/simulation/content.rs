@@ -4,6 +4,7 @@
 use millrace_shared::ids::Pt;
 use millrace_shared::payload::red::RedView;
 use millrace_shared::payload::vp8::{Vp8Descriptor, Vp8View, write_descriptor};
+use millrace_shared::payload::vp9::Vp9Descriptor;
 
 /// What stands before the content of an H.264 key frame's first packet: an aggregate (RFC 6184
 /// §5.7.1) of both parameter sets, as libwebrtc sends them.
@@ -17,6 +18,14 @@ const SEI: u8 = 0x66;
 const SLICE_START: u8 = 0x9a;
 /// Between packets of audio, in ticks.
 const AUDIO_TICKS: u16 = 960;
+
+/// What stands before the content and runs on from picture to picture.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Descriptor {
+    None,
+    Vp8(Vp8Descriptor),
+    Vp9(Vp9Descriptor),
+}
 
 /// Where a payload comes from.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -54,7 +63,7 @@ impl Content {
         (self.seq as u8).wrapping_mul(31) ^ self.spatial ^ (self.track as u8).rotate_left(4)
     }
 
-    fn write(&self, out: &mut [u8]) {
+    pub(crate) fn write(&self, out: &mut [u8]) {
         let mut fields = Vec::with_capacity(Self::LEN);
         fields.extend_from_slice(&self.track.to_be_bytes());
         fields.extend_from_slice(&[self.spatial, self.temporal]);
@@ -68,7 +77,7 @@ impl Content {
     }
 
     /// `None` where the bytes are not those that a publisher wrote.
-    fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let (fields, rest) = bytes.split_at_checked(Self::LEN)?;
         let word = |at: usize| {
             u32::from_be_bytes([fields[at], fields[at + 1], fields[at + 2], fields[at + 3]])

@@ -14,6 +14,7 @@ use millrace_shared::wire::rtp_ext::{AudioLevel, write_audio_level, write_transp
 
 use crate::content::Content;
 use crate::media::{UP_PT, UP_RTX_PT};
+use crate::vp9::{Vp9Picture, Vp9Shape};
 
 pub(crate) const AUDIO_PT: Pt = Pt(100);
 pub(crate) const RED_PT: Pt = Pt(63);
@@ -45,6 +46,8 @@ pub(crate) struct Plain {
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Temporal {
     None,
+    /// The pattern 0 1.
+    Two,
     /// The pattern 0 2 1 2, in which the second 2 needs the 1.
     Three,
     /// The pattern 0 1, in which most of 1 need the 1 before: a subscriber can go up only at the
@@ -63,6 +66,7 @@ pub(crate) struct EncoderConfig {
     pub(crate) rid: Option<&'static str>,
     pub(crate) temporal: Temporal,
     pub(crate) long_picture_id: bool,
+    pub(crate) vp9: Vp9Shape,
     pub(crate) seq: SeqNo,
     /// Packets of a frame are at most these; key frames have four times as many.
     pub(crate) packets_max: u64,
@@ -174,6 +178,7 @@ impl Encoder {
         self.key_idx = (self.key_idx + u8::from(key)) & 0x1f;
         let most = self.config.packets_max * if key { 4 } else { 1 };
         let count = self.random.within(1..=most) as u8;
+        let count = count.max(self.config.vp9.spatial_layers);
         let mut packets = Vec::new();
         for index in 0..count {
             let content = self.content(now, temporal, needs, (index, count));
@@ -195,6 +200,15 @@ impl Encoder {
         let len = if self.random.one_in(40) { 1_000 } else { len };
         if self.config.codec == Codec::H264 {
             return content.h264(len);
+        }
+        if self.config.codec == Codec::Vp9 {
+            let picture = Vp9Picture {
+                shape: self.config.vp9,
+                temporal: self.config.temporal,
+                id: self.picture,
+                tl0: self.tl0,
+            };
+            return picture.payload(content, len);
         }
         let long = self.config.long_picture_id;
         let descriptor = Vp8Descriptor {
@@ -228,8 +242,9 @@ impl Encoder {
         let position = self.position;
         self.position = (position + 1) % 16;
         match (self.config.temporal, position % 4) {
-            (Temporal::None, _) => (0, self.newest[0], false),
-            (Temporal::Three, 0) => (0, self.newest[0], false),
+            (Temporal::None, _) | (Temporal::Three, 0) => (0, self.newest[0], false),
+            (Temporal::Two, 0 | 2) => (0, self.newest[0], false),
+            (Temporal::Two, _) => (1, self.newest[0], true),
             (Temporal::Three, 1) => (2, self.newest[0], true),
             (Temporal::Three, 2) => (1, self.newest[0], true),
             (Temporal::Three, _) => (2, self.newest[1], false),

@@ -12,7 +12,7 @@ use crate::world::{Outcome, World};
 const SEEDS: [u64; 10] = [2, 41, 11, 5, 7, 9, 13, 19, 22, 40];
 
 /// Each error, and the rule that it breaks first of all.
-const ERRORS: [(Fault, Oracle); 24] = [
+const ERRORS: [(Fault, Oracle); 26] = [
     (Fault::RepeatNumber, Oracle::Sequence),
     (Fault::SkipNumber, Oracle::Sequence),
     (Fault::WrongOriginal, Oracle::Retransmission),
@@ -37,6 +37,8 @@ const ERRORS: [(Fault, Oracle); 24] = [
     (Fault::Leak, Oracle::Memory),
     (Fault::Freeze, Oracle::Gap),
     (Fault::LoseInCalm, Oracle::Recovery),
+    (Fault::AllTemporalLayers, Oracle::Layer),
+    (Fault::AllSpatialLayers, Oracle::Layer),
 ];
 
 #[test]
@@ -55,11 +57,12 @@ fn every_error_of_a_shard_is_noticed() {
     }
 }
 
-/// Seeds with H.264 and RED.
+/// Seeds with H.264 and RED, and seeds with VP9.
 const OTHER_SEEDS: [u64; 6] = [2, 5, 11, 14, 20, 41];
+const VP9_SEEDS: [u64; 6] = [6, 12, 18, 24, 30, 36];
 
 /// What copies of them are judged by.
-const ERRORS_OF_CODECS: [(Codec, Fault, Oracle); 14] = [
+const ERRORS_OF_CODECS: [(Codec, Fault, Oracle); 30] = [
     (Codec::H264, Fault::RepeatNumber, Oracle::Sequence),
     (Codec::H264, Fault::SkipNumber, Oracle::Sequence),
     (Codec::H264, Fault::WrongOriginal, Oracle::Retransmission),
@@ -74,6 +77,22 @@ const ERRORS_OF_CODECS: [(Codec, Fault, Oracle); 14] = [
     (Codec::Red, Fault::TimeBack, Oracle::MediaTime),
     (Codec::Red, Fault::PayloadByte, Oracle::Content),
     (Codec::Red, Fault::RedBlock, Oracle::Content),
+    (Codec::Vp9, Fault::RepeatNumber, Oracle::Sequence),
+    (Codec::Vp9, Fault::SkipNumber, Oracle::Sequence),
+    (Codec::Vp9, Fault::WrongOriginal, Oracle::Retransmission),
+    (Codec::Vp9, Fault::TimeBack, Oracle::MediaTime),
+    (Codec::Vp9, Fault::TimeJump, Oracle::MediaTime),
+    (Codec::Vp9, Fault::PictureIdBack, Oracle::PictureId),
+    (Codec::Vp9, Fault::BaseIndexBack, Oracle::PictureId),
+    (Codec::Vp9, Fault::PayloadByte, Oracle::Content),
+    (Codec::Vp9, Fault::LayerIndices, Oracle::Content),
+    (Codec::Vp9, Fault::DropFrames, Oracle::Completeness),
+    (Codec::Vp9, Fault::DropKeyStart, Oracle::Dependency),
+    (Codec::Vp9, Fault::DropMiddleLayer, Oracle::Dependency),
+    (Codec::Vp9, Fault::Freeze, Oracle::Gap),
+    (Codec::Vp9, Fault::LoseInCalm, Oracle::Recovery),
+    (Codec::Vp9, Fault::AllTemporalLayers, Oracle::Layer),
+    (Codec::Vp9, Fault::AllSpatialLayers, Oracle::Layer),
 ];
 
 /// Whether a rule was broken by what was sent of a track of this codec.
@@ -92,7 +111,11 @@ fn breaks(outcome: &Outcome, codec: Codec, oracle: Oracle) -> bool {
 #[test]
 fn every_error_with_another_codec_is_noticed() {
     for (codec, fault, oracle) in ERRORS_OF_CODECS {
-        let noticed = OTHER_SEEDS.iter().any(|seed| {
+        let seeds = match codec {
+            Codec::Vp9 => VP9_SEEDS,
+            _ => OTHER_SEEDS,
+        };
+        let noticed = seeds.iter().any(|seed| {
             let plan = Plan::draw(*seed, Weather::Foul);
             let outcome = World::new(&plan, Layout::ports(1), Tamper::new(fault)).run();
             breaks(&outcome, codec, oracle)

@@ -2,7 +2,9 @@
 
 use millrace_shared::link::MediaKind;
 use millrace_shared::payload::vp8::Vp8Descriptor;
+use millrace_shared::payload::vp9::Vp9Descriptor;
 
+use crate::content::Descriptor;
 use crate::ledger::{Arrivals, Copy, Ledger, SentPacket};
 use crate::verdict::{Oracle, Verdict};
 
@@ -97,10 +99,16 @@ impl Bench<'_> {
             self.blame(verdict, b, Oracle::Sequence, &what);
         }
         self.judge_time(a, b, same_run, verdict);
-        if let (Some(from), Some(to)) = (&a.vp8, &b.vp8) {
-            // Pictures of a mute are not sent, and the decoder is to know that it misses them.
-            let lost = missed + self.silent_between(a, b) + self.refused;
-            self.judge_picture((a, from), (b, to), lost, verdict);
+        // Pictures of a mute are not sent, and the decoder is to know that it misses them.
+        let lost = missed + self.silent_between(a, b) + self.refused;
+        match (&a.descriptor, &b.descriptor) {
+            (Descriptor::Vp8(from), Descriptor::Vp8(to)) => {
+                self.judge_picture((a, from), (b, to), lost, verdict);
+            }
+            (Descriptor::Vp9(from), Descriptor::Vp9(to)) if same_run => {
+                self.judge_vp9_picture((a, from), (b, to), lost, verdict);
+            }
+            _ => {}
         }
     }
 
@@ -182,6 +190,37 @@ impl Bench<'_> {
         }
     }
 
+    // RFC 9628 §4.2: they are the publisher's. A decoder knows from the scalability structure, or
+    // from the references, which pictures it does without; after a key picture it starts anew.
+    fn judge_vp9_picture(
+        &self,
+        (a, from): (&SentPacket, &Vp9Descriptor),
+        (b, to): (&SentPacket, &Vp9Descriptor),
+        lost: u64,
+        verdict: &mut Verdict,
+    ) {
+        let (Some(before), Some(after)) = (from.picture_id, to.picture_id) else {
+            self.blame(verdict, b, Oracle::PictureId, "no picture id");
+            return;
+        };
+        let step = after.value.wrapping_sub(before.value) & 0x7fff;
+        let frames = b.content.frame.wrapping_sub(a.content.frame);
+        if u32::from(step) != frames & 0x7fff {
+            let what = format!("picture id steps by {step} in {frames} pictures");
+            self.blame(verdict, b, Oracle::PictureId, &what);
+        }
+        let (Some(before), Some(after)) = (from.tl0_pic_idx, to.tl0_pic_idx) else {
+            return;
+        };
+        let step = u64::from(after.wrapping_sub(before));
+        let base = u64::from(frames > 0 && b.content.temporal == 0);
+        let anew = frames > 0 && b.content.is_key();
+        if !anew && (step < base || step > base + lost) {
+            let what = format!("TL0PICIDX steps by {step}, {lost} lost");
+            self.blame(verdict, b, Oracle::PictureId, &what);
+        }
+    }
+
     fn judge_run(&self, run: &[(u64, &SentPacket)], verdict: &mut Verdict) {
         let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else {
             return;
@@ -232,7 +271,12 @@ impl Bench<'_> {
         let wishes = &self.copy.wishes;
         let limited = content.temporal > 0 && wishes.iter().any(|wish| wish.max_layer.temporal < 2);
         let paused = wishes.iter().any(|wish| wish.paused);
-        if limited || arrivals.silent.contains(&content.seq) {
+        // A frame goes whole or not at all.
+        let begun = !accepted.late
+            && run
+                .binary_search_by(|(_, sent)| sent.content.frame.cmp(&content.frame))
+                .is_ok();
+        if (limited && !begun) || arrivals.silent.contains(&content.seq) {
             return true;
         }
         if paused {

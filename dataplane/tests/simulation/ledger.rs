@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_shared::ids::{DownTrackId, Pt, Ssrc};
 use millrace_shared::link::{Codec, Layer, MediaKind, RedMapping};
-use millrace_shared::payload::vp8::Vp8Descriptor;
 use millrace_shared::time::{ExtSeq, RtpTime, SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::SenderInfo;
 use millrace_shared::wire::rtp::RtpView;
 
-use crate::content::Content;
+use crate::content::{Content, Descriptor};
 use crate::encoder::AUDIO_PT;
 use crate::media::{DOWN_PT, DOWN_RTX_PT};
 use crate::verdict::{Oracle, Verdict};
+use crate::vp9;
 
 /// Of subscribers that know RED.
 pub(crate) const DOWN_RED_PT: Pt = Pt(112);
@@ -64,7 +64,7 @@ pub(crate) struct SentPacket {
     pub(crate) content: Content,
     pub(crate) rtp_time: RtpTime,
     pub(crate) marker: bool,
-    pub(crate) vp8: Option<Vp8Descriptor>,
+    pub(crate) descriptor: Descriptor,
 }
 
 /// What the subscriber of a copy may get, from a time on.
@@ -184,7 +184,7 @@ impl Copy {
             (true, Some((seq, rest))) => (SeqNo(u16::from_be_bytes(*seq)), rest),
             _ => (rtp.seq, rtp.payload()),
         };
-        let Some((content, vp8)) = self.read(payload) else {
+        let Some((content, descriptor)) = self.read(payload) else {
             blame(verdict, Oracle::Content, "not what a publisher wrote");
             return None;
         };
@@ -197,7 +197,7 @@ impl Copy {
             content,
             rtp_time: rtp.timestamp,
             marker: rtp.marker,
-            vp8,
+            descriptor,
         };
         if packet.marker != content.is_last() && self.codec.kind() == MediaKind::Video {
             blame(verdict, Oracle::Content, "marker");
@@ -218,17 +218,21 @@ impl Copy {
         Some((seq, content))
     }
 
-    fn read(&self, payload: &[u8]) -> Option<(Content, Option<Vp8Descriptor>)> {
+    fn read(&self, payload: &[u8]) -> Option<(Content, Descriptor)> {
         let content = match (self.codec, self.red()) {
             (Codec::H264, _) => Content::of_h264(payload),
             (Codec::Red, Some(RedMapping::Blocks(pt))) => Content::of_red(payload, pt),
             (Codec::Opus | Codec::Red, _) => Content::of_audio(payload),
+            (Codec::Vp9, _) => {
+                let read = vp9::read(payload);
+                return read.map(|(content, it)| (content, Descriptor::Vp9(it)));
+            }
             _ => {
                 let read = Content::of_vp8(payload);
-                return read.map(|(content, descriptor)| (content, Some(descriptor)));
+                return read.map(|(content, it)| (content, Descriptor::Vp8(it)));
             }
         };
-        content.map(|content| (content, None))
+        content.map(|content| (content, Descriptor::None))
     }
 
     /// What becomes of RED: some subscribers know it, some do not.
@@ -275,8 +279,13 @@ impl Copy {
         let original = self.sent.get(&self.extend(seq).0);
         match original {
             Some(sent) => {
-                let same = (sent.content, sent.rtp_time, sent.marker, sent.vp8)
-                    == (packet.content, packet.rtp_time, packet.marker, packet.vp8);
+                let same = (sent.content, sent.rtp_time, sent.marker, sent.descriptor)
+                    == (
+                        packet.content,
+                        packet.rtp_time,
+                        packet.marker,
+                        packet.descriptor,
+                    );
                 if !same {
                     blame(Oracle::Retransmission, "differs from the original");
                 }

@@ -24,6 +24,7 @@ mod receiver;
 mod tamper;
 mod tap;
 mod verdict;
+mod vp9;
 mod watch;
 mod world;
 

@@ -9,6 +9,7 @@ use millrace_shared::sim::{Burst, PathConfig, Prng};
 use millrace_shared::time::Timestamp;
 
 use crate::io::IoConfig;
+use crate::vp9::Vp9Shape;
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(10_000);
 /// From here on the network is as good as it can be.
@@ -26,6 +27,7 @@ pub(crate) struct Publishing {
     pub(crate) layers: u8,
     pub(crate) temporal_layers: bool,
     pub(crate) long_picture_id: bool,
+    pub(crate) vp9: Vp9Shape,
     pub(crate) interval: Duration,
     /// Frames from one key frame to the next, whoever asks; 0: when asked.
     pub(crate) key_interval: u32,
@@ -161,8 +163,8 @@ fn layer(random: &mut Prng) -> Layer {
 
 struct Draft {
     random: Prng,
-    /// Most tracks have other codecs than VP8 and Opus.
-    other_codecs: bool,
+    /// Most tracks of video have this codec and not VP8, and with VP9 all.
+    other_codec: Option<Codec>,
     weather: Weather,
     key_interval: u32,
     actions: Vec<(Timestamp, Action)>,
@@ -209,28 +211,45 @@ impl Draft {
     /// Of a peer's video and audio. Drawn apart, so that it changes nothing else.
     fn codecs(&self, peer: usize) -> (Codec, Codec) {
         let mut random = self.random.fork(3_000 + peer as u64);
-        let video = self.other_codecs && !random.one_in(4);
-        let audio = self.other_codecs && !random.one_in(4);
-        (
-            if video { Codec::H264 } else { Codec::Vp8 },
-            if audio { Codec::Red } else { Codec::Opus },
-        )
+        let other = |it: &Codec| *it == Codec::Vp9 || !random.one_in(4);
+        let video = self.other_codec.filter(other).unwrap_or(Codec::Vp8);
+        let red = self.other_codec == Some(Codec::H264) && !random.one_in(4);
+        (video, if red { Codec::Red } else { Codec::Opus })
+    }
+
+    /// How a peer makes VP9, if it does. Spatial layers of one stream and simulcast exclude each
+    /// other.
+    fn vp9(&self, peer: usize, codec: Codec, layers: u8) -> Vp9Shape {
+        let mut random = self.random.fork(4_000 + peer as u64);
+        if codec != Codec::Vp9 {
+            return Vp9Shape::PLAIN;
+        }
+        Vp9Shape {
+            flexible: random.one_in(2),
+            spatial_layers: match layers {
+                1 => random.within(1..=3) as u8,
+                _ => 1,
+            },
+            inter_layer: random.one_in(2),
+        }
     }
 
     fn publish(&mut self, peer: usize) {
         let track = 10 * (peer as u16 + 1);
         let (video_codec, audio_codec) = self.codecs(peer);
         let vp8 = video_codec == Codec::Vp8;
+        let layers = self.random.within(1..=3) as u8;
+        let vp9 = self.vp9(peer, video_codec, layers);
         let random = &mut self.random;
-        let layers = random.within(1..=3) as u8;
         let video = Publishing {
             peer,
             track,
             codec: video_codec,
             layers,
-            // H.264 has neither.
-            temporal_layers: random.one_in(2) && vp8,
+            // H.264 has neither, and VP9's picture ids are long.
+            temporal_layers: random.one_in(2) && video_codec != Codec::H264,
             long_picture_id: !random.one_in(5) || !vp8,
+            vp9,
             interval: ms(if random.one_in(3) { 33 } else { 66 }),
             key_interval: self.key_interval,
         };
@@ -302,6 +321,25 @@ impl Draft {
                 self.add(when, Action::Send(track, 1));
                 let again_at = when + ms(self.random.within(200..=2_000));
                 self.add(again_at, Action::Send(track, 0b111));
+            }
+        }
+    }
+
+    /// Of VP9, whose temporal layers are left and entered without a key frame: half of the copies
+    /// want others now and then. Drawn apart, so that it changes nothing else.
+    fn want_temporal_layers(&mut self) {
+        for (copy, subscribing) in self.subscribings.clone().into_iter().enumerate() {
+            let mut random = self.random.fork(5_000 + copy as u64);
+            if subscribing.codec != Codec::Vp9 || random.one_in(2) {
+                continue;
+            }
+            for _ in 0..random.within(2..=8) {
+                let when = at(ms(random.within(1_500..=4_900)));
+                let layer = Layer {
+                    temporal: random.below(4) as u8,
+                    ..subscribing.max_layer
+                };
+                self.add(when, Action::SetLayer(copy, layer, false));
             }
         }
     }
@@ -390,7 +428,11 @@ impl Plan {
         let publishers = random.within(1..=peers.min(3) as u64) as usize;
         let mut draft = Draft {
             random,
-            other_codecs: seed % 3 == 2,
+            other_codec: match seed % 6 {
+                2 | 5 => Some(Codec::H264),
+                0 => Some(Codec::Vp9),
+                _ => None,
+            },
             weather,
             key_interval: match weather {
                 Weather::Fair => 12,
@@ -409,6 +451,7 @@ impl Plan {
             draft.subscribe(peer);
         }
         draft.disturb();
+        draft.want_temporal_layers();
         if weather == Weather::Foul {
             draft.misfortunes(peers);
         }

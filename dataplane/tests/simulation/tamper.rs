@@ -4,7 +4,8 @@
 use millrace_dataplane::shard::Sizes;
 use millrace_shared::ids::{Pt, ShardId, Ssrc};
 use millrace_shared::limits::DATAGRAM_SEND_LEN_MAX;
-use millrace_shared::link::{Event, ExtKind};
+use millrace_shared::link::{Event, ExtKind, Layer};
+use millrace_shared::payload::vp9::Vp9Descriptor;
 use millrace_shared::time::{SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::{RtcpCompound, RtcpPacket, RtcpWriter, SenderInfo};
 use millrace_shared::wire::rtp::{RtpView, ext_mut};
@@ -33,6 +34,12 @@ pub(crate) enum Fault {
     TimeJump,
     /// The picture id of a frame goes back by one.
     PictureIdBack,
+    /// TL0PICIDX of a frame goes back by one.
+    BaseIndexBack,
+    /// Of VP9, a bit beside the layer indices is another.
+    LayerIndices,
+    /// Of VP9, the middle one of three temporal layers does not go.
+    DropMiddleLayer,
     /// A byte of a payload is another.
     PayloadByte,
     /// A block of RED names another codec.
@@ -63,6 +70,10 @@ pub(crate) enum Fault {
     WrongHome,
     /// Datagrams take a way round.
     PassOn,
+    /// All temporal layers go, whatever is wanted.
+    AllTemporalLayers,
+    /// All spatial layers may go, whatever is wanted.
+    AllSpatialLayers,
     /// Nothing goes for some seconds.
     Freeze,
     /// In the calm at the end one frame is lost and not sent again.
@@ -122,6 +133,21 @@ impl Tamper {
                 Event::TransportMoved { transport, shard }
             }
             event => event,
+        }
+    }
+
+    /// What a shard makes of the layer that a subscriber wants.
+    pub(crate) fn order(&self, wanted: Layer) -> Layer {
+        match self.fault {
+            Fault::AllTemporalLayers => Layer {
+                temporal: Layer::BEST.temporal,
+                ..wanted
+            },
+            Fault::AllSpatialLayers => Layer {
+                spatial: Layer::BEST.spatial,
+                ..wanted
+            },
+            _ => wanted,
         }
     }
 
@@ -241,8 +267,11 @@ impl Tamper {
         let Some(first) = payload.first().copied() else {
             return true;
         };
-        // RFC 6184 §1.3: a unit of H.264 begins with a zero bit. VP8's is set, for there is a picture
-        // id (RFC 7741 §4.2).
+        // RFC 6184 §1.3: a unit of H.264 begins with a zero bit. That of VP8 and VP9 is set, for
+        // there is a picture id.
+        if pt == DOWN_PT && first & 0x80 != 0 && is_vp9(payload) {
+            return self.change_vp9(payload);
+        }
         let vp8 = pt == DOWN_PT && first & 0x80 != 0;
         match self.fault {
             Fault::PayloadByte if self.nth(100) => {
@@ -251,11 +280,7 @@ impl Tamper {
                 }
             }
             // Behind the descriptor's two first bytes.
-            Fault::PictureIdBack if vp8 && self.nth(50) => {
-                let id = u16::from_be_bytes([payload[2], payload[3]]);
-                let back = (id.wrapping_sub(1) & 0x7fff) | 0x8000;
-                put(payload, 2, &back.to_be_bytes());
-            }
+            Fault::PictureIdBack if vp8 && self.nth(50) => picture_id_back(payload, 2),
             // The lowest bit behind the descriptor is 0 in the first packet of a key frame.
             Fault::DropKeyStart if vp8 => {
                 let starts = first & 0x10 != 0;
@@ -265,6 +290,30 @@ impl Tamper {
             Fault::DropKeyStart if pt == DOWN_PT => return first & 0x1f != 24,
             // RFC 2198 §3: the header of the first block begins with its payload type.
             Fault::RedBlock if pt == DOWN_RED_PT && self.nth(100) => payload[0] ^= 1,
+            _ => {}
+        }
+        true
+    }
+
+    /// The same of VP9.
+    fn change_vp9(&self, payload: &mut [u8]) -> bool {
+        let Ok(descriptor) = Vp9Descriptor::parse(payload) else {
+            return true;
+        };
+        match self.fault {
+            Fault::PayloadByte if self.nth(100) => {
+                if let Some(last) = payload.last_mut() {
+                    *last ^= 1;
+                }
+            }
+            Fault::PictureIdBack if self.nth(50) => picture_id_back(payload, 1),
+            Fault::BaseIndexBack if self.nth(50) && descriptor.tl0_pic_idx.is_some() => {
+                payload[4] = payload[4].wrapping_sub(1);
+            }
+            // U.
+            Fault::LayerIndices if self.nth(50) && descriptor.layer.is_some() => payload[3] ^= 0x10,
+            Fault::DropMiddleLayer => return descriptor.temporal() != 1,
+            Fault::DropKeyStart => return !descriptor.keyframe_start(),
             _ => {}
         }
         true
@@ -291,6 +340,19 @@ impl Tamper {
         }
         true
     }
+}
+
+/// VP8 as publishers send it begins with an extension of all fields, and a partition 0 (RFC 7741
+/// §4.2).
+fn is_vp9(payload: &[u8]) -> bool {
+    payload[0] & 0x6f != 0 || payload.get(1) != Some(&0xf0)
+}
+
+/// One of 15 bits.
+fn picture_id_back(payload: &mut [u8], at: usize) {
+    let id = u16::from_be_bytes([payload[at], payload[at + 1]]);
+    let back = (id.wrapping_sub(1) & 0x7fff) | 0x8000;
+    put(payload, at, &back.to_be_bytes());
 }
 
 /// Changes a compound that is a sender report and a description.

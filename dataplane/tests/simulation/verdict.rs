@@ -43,6 +43,8 @@ pub(crate) enum Oracle {
     Gap,
     /// Once the network is calm, a copy has the best layer it may have, and all its frames.
     Recovery,
+    /// And nothing of a higher layer than its subscriber wants.
+    Layer,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

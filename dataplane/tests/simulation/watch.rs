@@ -210,6 +210,30 @@ impl World {
         }
     }
 
+    /// In the calm at the end a copy has nothing of a higher layer than its subscriber wants. Before,
+    /// a wish waits for a key frame, and what is wanted may be late.
+    pub(crate) fn judge_layers(&mut self) {
+        let (from, to) = (START + SETTLED_AT, START + (END_AT - TAIL));
+        for copy in &self.ledger.copies {
+            let expected = self.track_steady_since(copy.track).is_some();
+            let video = copy.codec.kind() == MediaKind::Video;
+            if !video || !expected || copy.removed || copy.paused() {
+                continue;
+            }
+            let max = copy.wish().max_layer;
+            let above = copy.sent.values().find(|it| {
+                let content = &it.content;
+                (from..to).contains(&it.at)
+                    && (content.spatial > max.spatial || content.temporal > max.temporal)
+            });
+            if let Some(above) = above {
+                let (down, content) = (copy.down, above.content);
+                let text = format!("copy {down} wants {max:?} and gets {content:?}");
+                self.verdict.blame(above.at, Oracle::Layer, text);
+            }
+        }
+    }
+
     /// Of the packets of video that networks lost before the shard, the publisher was asked for
     /// most.
     pub(crate) fn judge_repair(&mut self) {

@@ -252,6 +252,7 @@ impl World {
 
     fn finish(mut self) -> Outcome {
         self.judge_recovery();
+        self.judge_layers();
         self.judge_repair();
         self.judge_retransmission();
         self.judge_placement();
