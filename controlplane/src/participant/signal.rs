@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -162,11 +163,28 @@ impl Drop for Responses {
     }
 }
 
+/// A room's note that some client's queue overflowed: to look at each of a thousand after every
+/// message would cost more than the message.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Overflow(Arc<AtomicBool>);
+
+impl Overflow {
+    fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was one since it was last asked.
+    pub(crate) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// The room's end.
 #[derive(Debug)]
 struct Sender {
     queue: Arc<Mutex<Queue>>,
     places: usize,
+    overflow: Overflow,
 }
 
 impl Drop for Sender {
@@ -186,17 +204,25 @@ pub(crate) struct Signal {
 }
 
 impl Signal {
-    pub(crate) fn new(connection: ConnectionId) -> (Self, Responses) {
-        Self::with_places(connection, RESPONSES_MAX)
+    pub(crate) fn new(connection: ConnectionId, overflow: Overflow) -> (Self, Responses) {
+        Self::with_places(connection, overflow, RESPONSES_MAX)
     }
 
     /// With a queue of so many responses.
-    pub(crate) fn with_places(connection: ConnectionId, places: usize) -> (Self, Responses) {
+    pub(crate) fn with_places(
+        connection: ConnectionId,
+        overflow: Overflow,
+        places: usize,
+    ) -> (Self, Responses) {
         let queue = Arc::default();
         let responses = Responses(Arc::clone(&queue));
         let signal = Self {
             connection,
-            sender: Some(Sender { queue, places }),
+            sender: Some(Sender {
+                queue,
+                places,
+                overflow,
+            }),
             overflowed: false,
         };
         (signal, responses)
@@ -230,12 +256,15 @@ impl Signal {
 
     /// The same for what others are sent, too.
     pub(crate) fn send_encoded(&mut self, response: &EncodedResponse) {
-        let Some(Sender { queue, places }) = &self.sender else {
+        let Some(sender) = &self.sender else {
             return;
         };
-        let sent = lock(queue).push(response, *places);
+        let sent = lock(&sender.queue).push(response, sender.places);
         if let Err(refused) = sent {
-            self.overflowed |= refused == Refused::Full;
+            if refused == Refused::Full {
+                sender.overflow.note();
+                self.overflowed = true;
+            }
             self.sender = None;
         }
     }
@@ -255,11 +284,13 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_read_loses_its_socket() {
-        let (mut signal, mut rx) = Signal::with_places(ConnectionId(1), 2);
+        let overflow = Overflow::default();
+        let (mut signal, mut rx) = Signal::with_places(ConnectionId(1), overflow.clone(), 2);
         for _ in 0..3 {
             signal.send(Message::Pong(1));
         }
         assert!(signal.overflowed() && !signal.is_open());
+        assert!(overflow.take() && !overflow.take());
         assert!(rx.try_recv().is_some() && rx.try_recv().is_some());
         let mut recv = std::pin::pin!(rx.recv());
         let mut cx = Context::from_waker(Waker::noop());
@@ -268,7 +299,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiting_socket_hears_of_each_response_and_of_the_end() {
-        let (mut signal, mut rx) = Signal::new(ConnectionId(1));
+        let (mut signal, mut rx) = Signal::new(ConnectionId(1), Overflow::default());
         let socket = tokio::spawn(async move {
             let mut count = 0;
             while rx.recv().await.is_some() {
@@ -287,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_socket_that_is_gone_is_no_overflow_and_an_empty_queue_holds_nothing() {
-        let (mut signal, mut rx) = Signal::new(ConnectionId(1));
+        let (mut signal, mut rx) = Signal::new(ConnectionId(1), Overflow::default());
         for _ in 0..100 {
             signal.send(Message::Pong(1));
         }
@@ -326,7 +357,7 @@ mod tests {
 
     #[test]
     fn long_responses_are_counted_by_their_bytes() {
-        let (mut signal, mut rx) = Signal::new(ConnectionId(1));
+        let (mut signal, mut rx) = Signal::new(ConnectionId(1), Overflow::default());
         signal.send(long(2 * RESPONSES_BYTES_MAX));
         assert!(signal.is_open(), "alone it may be of any length");
         assert!(rx.try_recv().is_some());

@@ -23,6 +23,7 @@ use super::settings::Settings;
 use super::speakers::SpeakerBoard;
 use super::timer::{Timer, Timers};
 use super::{routing, sid};
+use crate::participant::signal::Overflow;
 use crate::participant::transport::Transport;
 use crate::participant::{CloseReason, Participant, ParticipantId};
 
@@ -67,6 +68,7 @@ pub(crate) struct Room {
     pub(super) timers: Timers,
     /// Whose connections are to be negotiated at the end of the batch.
     pub(super) to_negotiate: BTreeSet<ParticipantId>,
+    pub(super) overflow: Overflow,
     pub(super) queued_updates: IndexMap<String, QueuedUpdate>,
     pub(super) updates_timer_set: bool,
     pub(super) room_update_timer_set: bool,
@@ -130,6 +132,7 @@ impl Room {
             down_tracks: HashMap::new(),
             timers: Timers::default(),
             to_negotiate: BTreeSet::new(),
+            overflow: Overflow::default(),
             queued_updates: IndexMap::new(),
             updates_timer_set: false,
             room_update_timer_set: false,

@@ -11,7 +11,7 @@ use super::settings::{Settings, within};
 use crate::auth::Claims;
 use crate::participant::client::Client;
 use crate::participant::close::leave_request;
-use crate::participant::signal::{ConnectionId, Signal};
+use crate::participant::signal::{ConnectionId, Overflow, Signal};
 
 /// A join that may go on to its room.
 #[derive(Debug)]
@@ -175,7 +175,7 @@ pub(crate) fn attributes_size<'a>(
 /// A session that only tells the client to join anew: we do not know the one it wants to resume.
 pub(crate) fn refuse_resume(client_info: &proto::ClientInfo) -> SignalSession {
     let client = Client::new(client_info.clone());
-    let (mut signal, responses) = Signal::new(ConnectionId::default());
+    let (mut signal, responses) = Signal::new(ConnectionId::default(), Overflow::default());
     let leave = leave_request(
         proto::DisconnectReason::StateMismatch,
         Action::Reconnect,

@@ -173,7 +173,7 @@ impl Room {
     /// A new signal connection: its queue, and its way here.
     pub(super) fn connect_signal(&mut self, id: ParticipantId) -> (Signal, SignalSession) {
         let connection = ConnectionId(u64::from(self.number()));
-        let (signal, responses) = Signal::new(connection);
+        let (signal, responses) = Signal::new(connection, self.overflow.clone());
         // Without a mailbox the room is about to end.
         let requests = match self.mailbox.upgrade() {
             Some(mailbox) => Requests::new(mailbox, id, connection),

@@ -163,6 +163,9 @@ impl Room {
 
     /// Closes the sockets of clients that did not read.
     pub(super) fn drop_overflowed(&mut self) {
+        if !self.overflow.take() {
+            return;
+        }
         let overflowed: Vec<_> = self
             .participants
             .iter()

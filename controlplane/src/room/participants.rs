@@ -75,6 +75,11 @@ impl Participants {
             .collect()
     }
 
+    /// For hearing one and sending to it, which changes nothing that a memo holds or that others see.
+    pub(super) fn receiver_mut(&mut self, id: &ParticipantId) -> Option<&mut Participant> {
+        self.by_id.get_mut(id).map(Box::as_mut)
+    }
+
     /// For sending to everybody, which changes nothing that a memo holds or that others see.
     pub(super) fn everybody_mut(&mut self) -> impl Iterator<Item = &mut Participant> {
         self.by_id.values_mut().map(Box::as_mut)

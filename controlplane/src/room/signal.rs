@@ -22,7 +22,7 @@ impl Room {
         connection: ConnectionId,
         request: proto::SignalRequest,
     ) {
-        let Some(participant) = self.participant_mut(id) else {
+        let Some(participant) = self.participants.receiver_mut(&id) else {
             return;
         };
         if participant.signal.connection() != connection {
@@ -53,13 +53,13 @@ impl Room {
             }
             SignalMessage::SyncState(state) => self.sync_state(id, &state),
             SignalMessage::Simulate(scenario) => self.simulate(id, &scenario),
-            SignalMessage::Ping(_) => self.send_to(id, Message::Pong(now_ms())),
+            SignalMessage::Ping(_) => participant.send(Message::Pong(now_ms())),
             SignalMessage::PingReq(ping) => {
                 let pong = proto::Pong {
                     last_ping_timestamp: ping.timestamp,
                     timestamp: now_ms(),
                 };
-                self.send_to(id, Message::PongResp(pong));
+                participant.send(Message::PongResp(pong));
             }
             SignalMessage::UpdateMetadata(update) => self.update_own_metadata(id, update),
             SignalMessage::UpdateAudioTrack(update) => self.update_audio_track(id, update),
