@@ -12,8 +12,9 @@ use millrace_shared::time::{ExtSeq, RtpTime, SeqNo, Timestamp};
 use millrace_shared::wire::rtp::{RtpHeader, header_len, pad, write_header};
 use millrace_shared::wire::rtp_ext::{AudioLevel, write_audio_level, write_transport_cc};
 
+use crate::av1;
 use crate::content::Content;
-use crate::media::{UP_PT, UP_RTX_PT};
+use crate::media::{DESCRIPTOR_EXT_ID, UP_PT, UP_RTX_PT};
 use crate::vp9::{Vp9Picture, Vp9Shape};
 
 pub(crate) const AUDIO_PT: Pt = Pt(100);
@@ -201,6 +202,9 @@ impl Encoder {
         if self.config.codec == Codec::H264 {
             return content.h264(len);
         }
+        if self.config.codec == Codec::Av1 {
+            return av1::payload(content, len);
+        }
         if self.config.codec == Codec::Vp9 {
             let picture = Vp9Picture {
                 shape: self.config.vp9,
@@ -361,6 +365,13 @@ impl Encoder {
         }
         if let Some(rid) = self.config.rid {
             exts.push((if original.is_some() { 3 } else { 2 }, rid.as_bytes()));
+        }
+        let descriptor = av1::descriptor(&kept.content);
+        if let Some(descriptor) = &descriptor
+            && self.config.codec == Codec::Av1
+            && !kept.payload.is_empty()
+        {
+            exts.push((DESCRIPTOR_EXT_ID, descriptor));
         }
         let prefix = original.map_or(Vec::new(), |seq| seq.0.to_be_bytes().to_vec());
         let header = RtpHeader {

@@ -57,12 +57,13 @@ fn every_error_of_a_shard_is_noticed() {
     }
 }
 
-/// Seeds with H.264 and RED, and seeds with VP9.
+/// Seeds with H.264 and RED, with VP9, and with AV1.
 const OTHER_SEEDS: [u64; 6] = [2, 5, 11, 14, 20, 41];
 const VP9_SEEDS: [u64; 6] = [6, 12, 18, 24, 30, 36];
+const AV1_SEEDS: [u64; 6] = [9, 21, 33, 45, 57, 69];
 
 /// What copies of them are judged by.
-const ERRORS_OF_CODECS: [(Codec, Fault, Oracle); 30] = [
+const ERRORS_OF_CODECS: [(Codec, Fault, Oracle); 42] = [
     (Codec::H264, Fault::RepeatNumber, Oracle::Sequence),
     (Codec::H264, Fault::SkipNumber, Oracle::Sequence),
     (Codec::H264, Fault::WrongOriginal, Oracle::Retransmission),
@@ -93,6 +94,18 @@ const ERRORS_OF_CODECS: [(Codec, Fault, Oracle); 30] = [
     (Codec::Vp9, Fault::LoseInCalm, Oracle::Recovery),
     (Codec::Vp9, Fault::AllTemporalLayers, Oracle::Layer),
     (Codec::Vp9, Fault::AllSpatialLayers, Oracle::Layer),
+    (Codec::Av1, Fault::RepeatNumber, Oracle::Sequence),
+    (Codec::Av1, Fault::SkipNumber, Oracle::Sequence),
+    (Codec::Av1, Fault::WrongOriginal, Oracle::Retransmission),
+    (Codec::Av1, Fault::TimeBack, Oracle::MediaTime),
+    (Codec::Av1, Fault::TimeJump, Oracle::MediaTime),
+    (Codec::Av1, Fault::PayloadByte, Oracle::Content),
+    (Codec::Av1, Fault::FrameNumberBack, Oracle::Content),
+    (Codec::Av1, Fault::DropFrames, Oracle::Completeness),
+    (Codec::Av1, Fault::DropKeyStart, Oracle::Dependency),
+    (Codec::Av1, Fault::Freeze, Oracle::Gap),
+    (Codec::Av1, Fault::LoseInCalm, Oracle::Recovery),
+    (Codec::Av1, Fault::AllSpatialLayers, Oracle::Layer),
 ];
 
 /// Whether a rule was broken by what was sent of a track of this codec.
@@ -113,6 +126,7 @@ fn every_error_with_another_codec_is_noticed() {
     for (codec, fault, oracle) in ERRORS_OF_CODECS {
         let seeds = match codec {
             Codec::Vp9 => VP9_SEEDS,
+            Codec::Av1 => AV1_SEEDS,
             _ => OTHER_SEEDS,
         };
         let noticed = seeds.iter().any(|seed| {

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_shared::ids::{DownTrackId, Pt, Ssrc};
-use millrace_shared::link::{Codec, Layer, MediaKind, RedMapping};
+use millrace_shared::link::{Codec, ExtKind, Layer, MediaKind, RedMapping};
 use millrace_shared::time::{ExtSeq, RtpTime, SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::SenderInfo;
 use millrace_shared::wire::rtp::RtpView;
 
+use crate::av1;
 use crate::content::{Content, Descriptor};
 use crate::encoder::AUDIO_PT;
-use crate::media::{DOWN_PT, DOWN_RTX_PT};
+use crate::media::{DOWN_PT, DOWN_RTX_PT, down_ext_ids};
 use crate::verdict::{Oracle, Verdict};
 use crate::vp9;
 
@@ -184,7 +185,7 @@ impl Copy {
             (true, Some((seq, rest))) => (SeqNo(u16::from_be_bytes(*seq)), rest),
             _ => (rtp.seq, rtp.payload()),
         };
-        let Some((content, descriptor)) = self.read(payload) else {
+        let Some((content, descriptor)) = self.read(rtp, payload) else {
             blame(verdict, Oracle::Content, "not what a publisher wrote");
             return None;
         };
@@ -218,11 +219,15 @@ impl Copy {
         Some((seq, content))
     }
 
-    fn read(&self, payload: &[u8]) -> Option<(Content, Descriptor)> {
+    fn read(&self, rtp: &RtpView<'_>, payload: &[u8]) -> Option<(Content, Descriptor)> {
         let content = match (self.codec, self.red()) {
             (Codec::H264, _) => Content::of_h264(payload),
             (Codec::Red, Some(RedMapping::Blocks(pt))) => Content::of_red(payload, pt),
             (Codec::Opus | Codec::Red, _) => Content::of_audio(payload),
+            (Codec::Av1, _) => {
+                let id = down_ext_ids().id(ExtKind::DependencyDescriptor);
+                av1::read(payload, id.and_then(|id| rtp.ext(id)))
+            }
             (Codec::Vp9, _) => {
                 let read = vp9::read(payload);
                 return read.map(|(content, it)| (content, Descriptor::Vp9(it)));

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_types, reason = "a test is the shards' host")]
 
 mod act;
+mod av1;
 mod call;
 #[path = "../shard/harness/peer.rs"]
 #[allow(dead_code, reason = "it serves the scenario tests too")]

@@ -163,7 +163,7 @@ fn layer(random: &mut Prng) -> Layer {
 
 struct Draft {
     random: Prng,
-    /// Most tracks of video have this codec and not VP8, and with VP9 all.
+    /// Most tracks of video have this codec and not VP8, with VP9 and AV1 all.
     other_codec: Option<Codec>,
     weather: Weather,
     key_interval: u32,
@@ -211,7 +211,7 @@ impl Draft {
     /// Of a peer's video and audio. Drawn apart, so that it changes nothing else.
     fn codecs(&self, peer: usize) -> (Codec, Codec) {
         let mut random = self.random.fork(3_000 + peer as u64);
-        let other = |it: &Codec| *it == Codec::Vp9 || !random.one_in(4);
+        let other = |it: &Codec| *it != Codec::H264 || !random.one_in(4);
         let video = self.other_codec.filter(other).unwrap_or(Codec::Vp8);
         let red = self.other_codec == Some(Codec::H264) && !random.one_in(4);
         (video, if red { Codec::Red } else { Codec::Opus })
@@ -238,6 +238,7 @@ impl Draft {
         let track = 10 * (peer as u16 + 1);
         let (video_codec, audio_codec) = self.codecs(peer);
         let vp8 = video_codec == Codec::Vp8;
+        let layered = vp8 || video_codec == Codec::Vp9;
         let layers = self.random.within(1..=3) as u8;
         let vp9 = self.vp9(peer, video_codec, layers);
         let random = &mut self.random;
@@ -246,8 +247,8 @@ impl Draft {
             track,
             codec: video_codec,
             layers,
-            // H.264 has neither, and VP9's picture ids are long.
-            temporal_layers: random.one_in(2) && video_codec != Codec::H264,
+            // H.264 has neither, AV1's are not told apart, and VP9's picture ids are long.
+            temporal_layers: random.one_in(2) && layered,
             long_picture_id: !random.one_in(5) || !vp8,
             vp9,
             interval: ms(if random.one_in(3) { 33 } else { 66 }),
@@ -428,9 +429,10 @@ impl Plan {
         let publishers = random.within(1..=peers.min(3) as u64) as usize;
         let mut draft = Draft {
             random,
-            other_codec: match seed % 6 {
-                2 | 5 => Some(Codec::H264),
-                0 => Some(Codec::Vp9),
+            other_codec: match seed % 12 {
+                2 | 5 | 8 | 11 => Some(Codec::H264),
+                0 | 6 => Some(Codec::Vp9),
+                9 => Some(Codec::Av1),
                 _ => None,
             },
             weather,

@@ -6,7 +6,7 @@ use crate::node::Layout;
 use crate::plan::Weather;
 use crate::run;
 
-const SEEDS: [u64; 6] = [3, 5, 8, 12, 13, 34];
+const SEEDS: [u64; 6] = [3, 5, 8, 12, 21, 34];
 
 /// By copy, when the pictures and sounds that it delivered were captured. Lanes and networks lose
 /// nothing here, so that only the shards' work can differ.

@@ -4,7 +4,7 @@
 use millrace_dataplane::shard::Sizes;
 use millrace_shared::ids::{Pt, ShardId, Ssrc};
 use millrace_shared::limits::DATAGRAM_SEND_LEN_MAX;
-use millrace_shared::link::{Event, ExtKind, Layer};
+use millrace_shared::link::{Codec, Event, ExtKind, Layer};
 use millrace_shared::payload::vp9::Vp9Descriptor;
 use millrace_shared::time::{SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::{RtcpCompound, RtcpPacket, RtcpWriter, SenderInfo};
@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     PictureIdBack,
     /// TL0PICIDX of a frame goes back by one.
     BaseIndexBack,
+    /// Of AV1, the frame number in the dependency descriptor goes back by one.
+    FrameNumberBack,
     /// Of VP9, a bit beside the layer indices is another.
     LayerIndices,
     /// Of VP9, the middle one of three temporal layers does not go.
@@ -166,14 +168,14 @@ impl Tamper {
         now: Timestamp,
         peer: usize,
         mut plain: Vec<u8>,
-        rtp: bool,
+        (rtp, codec): (bool, Option<Codec>),
     ) -> Vec<Tampered> {
         if self.fault == Fault::None || now < WARM_UP {
             return vec![Tampered { peer, plain }];
         }
         self.seen += 1;
         let keep = if rtp {
-            self.change_rtp(now, &mut plain)
+            self.change_rtp(now, codec, &mut plain)
         } else {
             self.change_rtcp(&mut plain)
         };
@@ -197,7 +199,7 @@ impl Tamper {
     }
 
     /// False when the packet does not go.
-    fn change_rtp(&mut self, now: Timestamp, plain: &mut [u8]) -> bool {
+    fn change_rtp(&mut self, now: Timestamp, codec: Option<Codec>, plain: &mut [u8]) -> bool {
         let Ok(view) = RtpView::parse(plain) else {
             return true;
         };
@@ -210,7 +212,7 @@ impl Tamper {
         let (marker, len) = (view.marker, plain.len());
         let media = [DOWN_PT, AUDIO_PT, DOWN_RED_PT].contains(&pt);
         if let Some(payload) = plain.get_mut(header..)
-            && !self.change_payload(pt, payload)
+            && !self.change_payload(pt, codec, payload)
         {
             return false;
         }
@@ -240,10 +242,13 @@ impl Tamper {
                 put(plain, 4, &time.wrapping_add(90_000).0.to_be_bytes());
             }
             Fault::RepeatTransportCc if self.nth(100) => {
-                if let Some(id) = down_ext_ids().id(ExtKind::TransportCc)
-                    && let Some(number) = ext_mut(plain, id)
-                {
+                if let Some(number) = ext_of(plain, ExtKind::TransportCc) {
                     number[1] = number[1].wrapping_sub(1);
+                }
+            }
+            Fault::FrameNumberBack if self.nth(20) => {
+                if let Some(descriptor) = ext_of(plain, ExtKind::DependencyDescriptor) {
+                    descriptor[2] = descriptor[2].wrapping_sub(1);
                 }
             }
             Fault::DropRetransmissions => return pt != DOWN_RTX_PT,
@@ -263,16 +268,15 @@ impl Tamper {
     }
 
     /// What depends on the codec. False when the packet does not go.
-    fn change_payload(&self, pt: Pt, payload: &mut [u8]) -> bool {
+    fn change_payload(&self, pt: Pt, codec: Option<Codec>, payload: &mut [u8]) -> bool {
         let Some(first) = payload.first().copied() else {
             return true;
         };
-        // RFC 6184 §1.3: a unit of H.264 begins with a zero bit. That of VP8 and VP9 is set, for
-        // there is a picture id.
-        if pt == DOWN_PT && first & 0x80 != 0 && is_vp9(payload) {
+        let media = codec.filter(|_| pt == DOWN_PT);
+        if media == Some(Codec::Vp9) {
             return self.change_vp9(payload);
         }
-        let vp8 = pt == DOWN_PT && first & 0x80 != 0;
+        let vp8 = media == Some(Codec::Vp8);
         match self.fault {
             Fault::PayloadByte if self.nth(100) => {
                 if let Some(last) = payload.last_mut() {
@@ -286,8 +290,10 @@ impl Tamper {
                 let starts = first & 0x10 != 0;
                 return !(starts && payload[6] & 1 == 0);
             }
+            // N of the aggregation header.
+            Fault::DropKeyStart if media == Some(Codec::Av1) => return first & 0x08 == 0,
             // Parameter sets are in an aggregate.
-            Fault::DropKeyStart if pt == DOWN_PT => return first & 0x1f != 24,
+            Fault::DropKeyStart if media == Some(Codec::H264) => return first & 0x1f != 24,
             // RFC 2198 §3: the header of the first block begins with its payload type.
             Fault::RedBlock if pt == DOWN_RED_PT && self.nth(100) => payload[0] ^= 1,
             _ => {}
@@ -342,10 +348,9 @@ impl Tamper {
     }
 }
 
-/// VP8 as publishers send it begins with an extension of all fields, and a partition 0 (RFC 7741
-/// §4.2).
-fn is_vp9(payload: &[u8]) -> bool {
-    payload[0] & 0x6f != 0 || payload.get(1) != Some(&0xf0)
+/// As subscribers negotiate it.
+fn ext_of(plain: &mut [u8], kind: ExtKind) -> Option<&mut [u8]> {
+    ext_mut(plain, down_ext_ids().id(kind)?)
 }
 
 /// One of 15 bits.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use millrace_shared::ice::Tuple;
 use millrace_shared::limits::DATAGRAM_SEND_LEN_MAX;
-use millrace_shared::link::ExtKind;
+use millrace_shared::link::{Codec, ExtKind};
 use millrace_shared::time::{NtpTime, SeqNo, Timestamp};
 use millrace_shared::wire::class::{DatagramClass, classify};
 use millrace_shared::wire::rtcp::{RtcpCompound, RtcpPacket};
@@ -145,7 +145,9 @@ impl World {
         };
         match member.opener.open(&written.bytes, rtp) {
             Ok(plain) => {
-                for Tampered { peer, plain } in self.tamper.apply(now, peer, plain, rtp) {
+                let codec = rtp.then(|| self.codec_of(peer, &plain)).flatten();
+                let tampered = self.tamper.apply(now, peer, plain, (rtp, codec));
+                for Tampered { peer, plain } in tampered {
                     self.inspect(peer, written, plain, rtp);
                 }
             }
@@ -154,6 +156,12 @@ impl World {
                 self.verdict.blame(now, Oracle::Authenticity, text);
             }
         }
+    }
+
+    fn codec_of(&mut self, peer: usize, plain: &[u8]) -> Option<Codec> {
+        let rtp = RtpView::parse(plain).ok()?;
+        let copy = self.ledger.copy_of(peer, rtp.ssrc)?;
+        Some(copy.codec)
     }
 
     fn inspect(&mut self, peer: usize, written: &Written, plain: Vec<u8>, rtp: bool) {

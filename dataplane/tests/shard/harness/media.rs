@@ -19,6 +19,8 @@ pub(crate) const DOWN_RTX_PT: Pt = Pt(111);
 pub(crate) const RIDS: [&str; 3] = ["q", "h", "f"];
 
 pub(crate) const PLI_INTERVAL_MS: u32 = 500;
+/// Of publishers' AV1.
+pub(crate) const DESCRIPTOR_EXT_ID: u8 = 7;
 
 /// Of all publishers.
 pub(crate) fn up_ext_ids() -> ExtIds {
@@ -29,6 +31,7 @@ pub(crate) fn up_ext_ids() -> ExtIds {
     ids.set(ExtKind::TransportCc, 4);
     ids.set(ExtKind::AudioLevel, 5);
     ids.set(ExtKind::VideoOrientation, 6);
+    ids.set(ExtKind::DependencyDescriptor, DESCRIPTOR_EXT_ID);
     ids
 }
 
@@ -39,6 +42,7 @@ pub(crate) fn down_ext_ids() -> ExtIds {
     ids.set(ExtKind::TransportCc, 10);
     ids.set(ExtKind::AbsSendTime, 11);
     ids.set(ExtKind::VideoOrientation, 12);
+    ids.set(ExtKind::DependencyDescriptor, 13);
     ids
 }
 
