@@ -14,6 +14,7 @@ use millrace_shared::wire::rtp_ext::{AudioLevel, write_audio_level, write_transp
 
 use crate::av1;
 use crate::content::Content;
+use crate::h265;
 use crate::media::{DESCRIPTOR_EXT_ID, UP_PT, UP_RTX_PT};
 use crate::vp9::{Vp9Picture, Vp9Shape};
 
@@ -201,6 +202,9 @@ impl Encoder {
         let len = if self.random.one_in(40) { 1_000 } else { len };
         if self.config.codec == Codec::H264 {
             return content.h264(len);
+        }
+        if self.config.codec == Codec::H265 {
+            return h265::payload(content, len);
         }
         if self.config.codec == Codec::Av1 {
             return av1::payload(content, len);

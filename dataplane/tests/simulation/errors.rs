@@ -57,13 +57,14 @@ fn every_error_of_a_shard_is_noticed() {
     }
 }
 
-/// Seeds with H.264 and RED, with VP9, and with AV1.
-const OTHER_SEEDS: [u64; 6] = [2, 5, 11, 14, 20, 41];
+/// Seeds with H.264 and RED, with H.265, with VP9, and with AV1.
+const OTHER_SEEDS: [u64; 6] = [2, 5, 8, 14, 20, 41];
+const H265_SEEDS: [u64; 6] = [11, 23, 35, 47, 59, 71];
 const VP9_SEEDS: [u64; 6] = [6, 12, 18, 24, 30, 36];
 const AV1_SEEDS: [u64; 6] = [9, 21, 33, 45, 57, 69];
 
 /// What copies of them are judged by.
-const ERRORS_OF_CODECS: [(Codec, Fault, Oracle); 42] = [
+const ERRORS_OF_CODECS: [(Codec, Fault, Oracle); 52] = [
     (Codec::H264, Fault::RepeatNumber, Oracle::Sequence),
     (Codec::H264, Fault::SkipNumber, Oracle::Sequence),
     (Codec::H264, Fault::WrongOriginal, Oracle::Retransmission),
@@ -74,6 +75,16 @@ const ERRORS_OF_CODECS: [(Codec, Fault, Oracle); 42] = [
     (Codec::H264, Fault::DropKeyStart, Oracle::Dependency),
     (Codec::H264, Fault::Freeze, Oracle::Gap),
     (Codec::H264, Fault::LoseInCalm, Oracle::Recovery),
+    (Codec::H265, Fault::RepeatNumber, Oracle::Sequence),
+    (Codec::H265, Fault::SkipNumber, Oracle::Sequence),
+    (Codec::H265, Fault::WrongOriginal, Oracle::Retransmission),
+    (Codec::H265, Fault::TimeBack, Oracle::MediaTime),
+    (Codec::H265, Fault::TimeJump, Oracle::MediaTime),
+    (Codec::H265, Fault::PayloadByte, Oracle::Content),
+    (Codec::H265, Fault::DropFrames, Oracle::Completeness),
+    (Codec::H265, Fault::DropKeyStart, Oracle::Dependency),
+    (Codec::H265, Fault::Freeze, Oracle::Gap),
+    (Codec::H265, Fault::LoseInCalm, Oracle::Recovery),
     (Codec::Red, Fault::RepeatNumber, Oracle::Sequence),
     (Codec::Red, Fault::TimeBack, Oracle::MediaTime),
     (Codec::Red, Fault::PayloadByte, Oracle::Content),
@@ -125,6 +136,7 @@ fn breaks(outcome: &Outcome, codec: Codec, oracle: Oracle) -> bool {
 fn every_error_with_another_codec_is_noticed() {
     for (codec, fault, oracle) in ERRORS_OF_CODECS {
         let seeds = match codec {
+            Codec::H265 => H265_SEEDS,
             Codec::Vp9 => VP9_SEEDS,
             Codec::Av1 => AV1_SEEDS,
             _ => OTHER_SEEDS,

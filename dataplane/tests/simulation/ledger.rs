@@ -11,6 +11,7 @@ use millrace_shared::wire::rtp::RtpView;
 use crate::av1;
 use crate::content::{Content, Descriptor};
 use crate::encoder::AUDIO_PT;
+use crate::h265;
 use crate::media::{DOWN_PT, DOWN_RTX_PT, down_ext_ids};
 use crate::verdict::{Oracle, Verdict};
 use crate::vp9;
@@ -222,6 +223,7 @@ impl Copy {
     fn read(&self, rtp: &RtpView<'_>, payload: &[u8]) -> Option<(Content, Descriptor)> {
         let content = match (self.codec, self.red()) {
             (Codec::H264, _) => Content::of_h264(payload),
+            (Codec::H265, _) => h265::read(payload),
             (Codec::Red, Some(RedMapping::Blocks(pt))) => Content::of_red(payload, pt),
             (Codec::Opus | Codec::Red, _) => Content::of_audio(payload),
             (Codec::Av1, _) => {

@@ -12,6 +12,7 @@ mod call;
 mod client;
 mod content;
 mod encoder;
+mod h265;
 mod io;
 mod judge;
 mod ledger;

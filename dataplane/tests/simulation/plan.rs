@@ -163,7 +163,7 @@ fn layer(random: &mut Prng) -> Layer {
 
 struct Draft {
     random: Prng,
-    /// Most tracks of video have this codec and not VP8, with VP9 and AV1 all.
+    /// Most tracks of video have this codec and not VP8, with others than H.264 all.
     other_codec: Option<Codec>,
     weather: Weather,
     key_interval: u32,
@@ -213,7 +213,8 @@ impl Draft {
         let mut random = self.random.fork(3_000 + peer as u64);
         let other = |it: &Codec| *it != Codec::H264 || !random.one_in(4);
         let video = self.other_codec.filter(other).unwrap_or(Codec::Vp8);
-        let red = self.other_codec == Some(Codec::H264) && !random.one_in(4);
+        let h26x = matches!(self.other_codec, Some(Codec::H264 | Codec::H265));
+        let red = h26x && !random.one_in(4);
         (video, if red { Codec::Red } else { Codec::Opus })
     }
 
@@ -247,7 +248,7 @@ impl Draft {
             track,
             codec: video_codec,
             layers,
-            // H.264 has neither, AV1's are not told apart, and VP9's picture ids are long.
+            // H.264 and H.265 have neither, AV1's are not told apart, and VP9's picture ids are long.
             temporal_layers: random.one_in(2) && layered,
             long_picture_id: !random.one_in(5) || !vp8,
             vp9,
@@ -430,7 +431,8 @@ impl Plan {
         let mut draft = Draft {
             random,
             other_codec: match seed % 12 {
-                2 | 5 | 8 | 11 => Some(Codec::H264),
+                2 | 5 | 8 => Some(Codec::H264),
+                11 => Some(Codec::H265),
                 0 | 6 => Some(Codec::Vp9),
                 9 => Some(Codec::Av1),
                 _ => None,

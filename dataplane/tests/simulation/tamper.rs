@@ -11,6 +11,7 @@ use millrace_shared::wire::rtcp::{RtcpCompound, RtcpPacket, RtcpWriter, SenderIn
 use millrace_shared::wire::rtp::{RtpView, ext_mut};
 
 use crate::encoder::AUDIO_PT;
+use crate::h265::has_parameter_sets;
 use crate::ledger::DOWN_RED_PT;
 use crate::media::{DOWN_PT, DOWN_RTX_PT, down_ext_ids};
 
@@ -289,6 +290,9 @@ impl Tamper {
             Fault::DropKeyStart if vp8 => {
                 let starts = first & 0x10 != 0;
                 return !(starts && payload[6] & 1 == 0);
+            }
+            Fault::DropKeyStart if media == Some(Codec::H265) => {
+                return !has_parameter_sets(payload);
             }
             // N of the aggregation header.
             Fault::DropKeyStart if media == Some(Codec::Av1) => return first & 0x08 == 0,
