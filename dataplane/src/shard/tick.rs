@@ -94,7 +94,8 @@ impl Shard {
 
     fn linger(&mut self, now: Timestamp, more: bool) {
         let until = self.lingers_until.unwrap_or(now + LINGER);
-        let lingers = self.frame_open && !more && now < until;
+        // The last tick has nothing behind it.
+        let lingers = self.frame_open && !more && !self.stopping && now < until;
         self.lingers_until = lingers.then_some(until);
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use millrace_shared::link::Command;
+
 use crate::forwarding::{call, down_ssrc, media_of};
 use crate::harness::World;
 use crate::harness::media::{Plain, Vp8Encoder};
@@ -55,6 +57,17 @@ fn the_rest_of_a_frame_is_not_waited_for_long() {
     world.send_rtp(publisher, &packets[1]);
     world.tick();
     assert_eq!(heard(&world, &viewers), 2 * MANY);
+}
+
+#[test]
+fn the_last_tick_waits_for_nothing() {
+    let (mut world, publisher, viewers) = call(1, MANY);
+    let mut encoder = Vp8Encoder::new(5_000, "m1", None);
+    let packets = frame(&mut world, &mut encoder, 2);
+    world.command(Command::Shutdown);
+    world.send_rtp(publisher, &packets[0]);
+    world.tick();
+    assert_eq!(heard(&world, &viewers), MANY);
 }
 
 #[test]
