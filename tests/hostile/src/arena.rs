@@ -186,7 +186,7 @@ impl Pair {
         let (number, seen) = (self.eve.number, &mut self.seen);
         let (down_ssrc, down_seq) = (&mut self.down_ssrc, &mut self.down_seq);
         self.witness.serve(time, &mut |rtp| {
-            if Mark::read(rtp).is_some_and(|mark| mark.publisher == number)
+            if Mark::of_packet(rtp).is_some_and(|mark| mark.publisher == number)
                 && let Ok(view) = RtpView::parse(rtp)
             {
                 *seen += 1;

@@ -195,7 +195,7 @@ fn subscribe(mut session: Session, index: usize, shared: &Shared) {
     while shared.running() && !shared.note_end(&session) {
         session.serve(Duration::from_millis(200), &mut |rtp| {
             let at = now();
-            let Some(mark) = Mark::read(rtp) else {
+            let Some(mark) = Mark::of_packet(rtp) else {
                 return;
             };
             let publisher = usize::try_from(mark.publisher).unwrap_or(usize::MAX);

@@ -7,7 +7,7 @@ use millrace_shared::ids::{Pt, Ssrc};
 use millrace_shared::payload::PictureId;
 use millrace_shared::payload::vp8::{Vp8Descriptor, Vp8Temporal, write_descriptor};
 use millrace_shared::time::{Epoch, ExtSeq, RtpTime, SeqNo, Timestamp};
-use millrace_shared::wire::rtp::{HEADER_LEN_MIN, RtpHeader, write_header};
+use millrace_shared::wire::rtp::{HEADER_LEN_MIN, RtpHeader, RtpView, write_header};
 
 pub(crate) const VIDEO_PT: Pt = Pt(96);
 pub(crate) const RTX_PT: Pt = Pt(97);
@@ -56,6 +56,11 @@ impl Mark {
         magic.copy_from_slice(&MAGIC);
         rest[..8].copy_from_slice(&self.publisher.to_be_bytes());
         rest[8..].copy_from_slice(&self.sent_at.as_nanos().to_be_bytes());
+    }
+
+    /// Of a whole packet of RTP, which the node may have padded.
+    pub(crate) fn of_packet(rtp: &[u8]) -> Option<Self> {
+        Self::read(RtpView::parse(rtp).ok()?.payload())
     }
 
     pub(crate) fn read(payload: &[u8]) -> Option<Self> {
@@ -143,6 +148,8 @@ impl Video {
 
 #[cfg(test)]
 mod tests {
+    use millrace_shared::wire::rtp::pad;
+
     use super::*;
 
     #[test]
@@ -155,5 +162,11 @@ mod tests {
         assert_eq!(seq.seq(), SeqNo(65_535));
         assert_eq!(Mark::read(&bytes), Some(mark));
         assert_eq!(Mark::read(&bytes[..50]), None);
+
+        let len = bytes.len();
+        let mut padded = bytes;
+        padded.resize(len + 5, 0);
+        assert_eq!(pad(&mut padded, len, 5), Some(len + 5));
+        assert_eq!(Mark::of_packet(&padded), Some(mark));
     }
 }
