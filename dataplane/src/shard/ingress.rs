@@ -313,6 +313,8 @@ impl Shard {
         };
         let clocks = entry.track.clocks();
         let live_layers = entry.track.live_layers(now);
+        let is_video = entry.track.kind() == MediaKind::Video;
+        let forwarded = self.metrics.rtp_forwarded;
         let mut fan = Fan {
             routes: self.router.fanout(up_track),
             down_tracks: &mut self.down_tracks,
@@ -322,11 +324,11 @@ impl Shard {
             epoch: &self.epoch,
             events: self.events.as_ref(),
         };
-        if entry.track.kind() == MediaKind::Video {
-            let many = fan.routes.len() >= LINGER_COPIES_MIN;
-            self.frame_open = many && !packet.meta.marker;
-        }
         let wanted = forward(now, packet, &clocks, live_layers, &mut fan, tx);
+        // A layer that nobody takes, or a small room's frame, says nothing of a big one's.
+        if is_video && self.metrics.rtp_forwarded - forwarded >= LINGER_COPIES_MIN {
+            self.frame_open = !packet.meta.marker;
+        }
         self.request_keyframes(now, up_track, wanted, tx);
     }
 

@@ -29,7 +29,7 @@ const LANE_RETRY: Duration = Duration::from_millis(1);
 /// Copies of a packet from which on its trains wait for the rest of the frame. A frame comes back to
 /// back: its first packet alone would take a system call's worth of work for each copy, in which the
 /// rest arrives. For a paced one, whose next packet does not come, it is one wake-up in vain.
-pub(super) const LINGER_COPIES_MIN: usize = 64;
+pub(super) const LINGER_COPIES_MIN: u64 = 64;
 /// How long they wait at most.
 const LINGER: Duration = Duration::from_micros(200);
 

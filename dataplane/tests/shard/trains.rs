@@ -60,6 +60,19 @@ fn the_rest_of_a_frame_is_not_waited_for_long() {
 }
 
 #[test]
+fn a_packet_that_nobody_takes_is_no_frame_to_many() {
+    let (mut world, publisher, viewers) = call(1, MANY);
+    let mut encoder = Vp8Encoder::new(5_000, "m1", None);
+    let mut number = world.transport_cc;
+    // All wait for a key frame.
+    let packets = encoder.frame(false, 2, &mut number);
+    world.send_rtp(publisher, &packets[0]);
+    world.tick();
+    assert_eq!(heard(&world, &viewers), 0);
+    assert!(!world.lingers());
+}
+
+#[test]
 fn the_last_tick_waits_for_nothing() {
     let (mut world, publisher, viewers) = call(1, MANY);
     let mut encoder = Vp8Encoder::new(5_000, "m1", None);

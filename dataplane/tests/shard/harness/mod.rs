@@ -453,6 +453,10 @@ impl World {
         self.metrics().drops.of(reason)
     }
 
+    pub(crate) fn lingers(&self) -> bool {
+        self.nodes.iter().any(|node| node.shard.is_lingering())
+    }
+
     pub(crate) fn stopping(&self) -> bool {
         self.nodes.iter().all(|node| node.shard.stopping())
     }
