@@ -6,7 +6,7 @@ use bytes::Bytes;
 use millrace_shared::payload::data_packet::{DataKind, UserPacket, write_user_packet};
 
 use super::Attack;
-use crate::arena::{Arena, Finding};
+use crate::arena::{Arena, Counted, Finding};
 use crate::client::acks::Acks;
 use crate::client::session::{Role, Session};
 use crate::outcome::{Outcome, Said as _};
@@ -45,8 +45,8 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
     Attack {
         id: "S22f",
-        name: "4,000 small messages a second to a subscriber that leaves 1,500 under way",
-        expected: "all are passed on; the node stays below 40 % of a CPU",
+        name: "5,000 small messages a second to a subscriber that leaves 1,500 under way",
+        expected: "all that the rate allows are passed on; the node stays below 40 % of a CPU",
         run: late_acknowledgements,
     },
 ];
@@ -207,7 +207,7 @@ fn with_acknowledgements(
     let packet = user_packet(0, 10)?;
     let begin = Instant::now();
     while begin.elapsed() < time {
-        // 4,000 a second pass the publisher's own rate.
+        // More than the 5,000 a second that the publisher's own rate lets pass.
         for _ in 0..8 {
             eve.send_data("_reliable", packet.clone());
         }
@@ -222,12 +222,16 @@ fn with_acknowledgements(
     Ok((eve, mallory))
 }
 
-fn gaps(arena: &mut Arena) -> Outcome<Finding> {
-    let before = arena.count()?;
-    let (eve, mallory) = with_gaps(arena, Duration::from_secs(arena.amount(4, 20)))?;
-    let under_way = mallory.acks.count();
-    let [full, sent] = arena.grew_all(
-        &before,
+/// Messages dropped for a full buffer and messages passed on, and whether the subscriber's
+/// session had ended. Both leave.
+fn fate(
+    arena: &Arena,
+    before: &Counted,
+    eve: Session,
+    mallory: Session,
+) -> Outcome<([u64; 2], bool)> {
+    let grown = arena.grew_all(
+        before,
         [
             "millrace_drop_data_buffer_full_total",
             "millrace_data_total{direction=\"outgoing\"}",
@@ -236,6 +240,14 @@ fn gaps(arena: &mut Arena) -> Outcome<Finding> {
     let ended = mallory.ended.is_some();
     eve.leave();
     mallory.leave();
+    Ok((grown, ended))
+}
+
+fn gaps(arena: &mut Arena) -> Outcome<Finding> {
+    let before = arena.count()?;
+    let (eve, mallory) = with_gaps(arena, Duration::from_secs(arena.amount(4, 20)))?;
+    let under_way = mallory.acks.count();
+    let ([full, sent], ended) = fate(arena, &before, eve, mallory)?;
     Ok(Finding::new(
         full > 0 && !ended && (100..=5_000).contains(&under_way),
         format!("{under_way} under way of {sent} passed on, {full} dropped"),
@@ -255,16 +267,7 @@ fn late_acknowledgements(arena: &mut Arena) -> Outcome<Finding> {
     })?;
     let cpu = arena.node.cpu().saturating_sub(cpu).as_secs_f64() / begin.elapsed().as_secs_f64();
     let under_way = mallory.acks.count();
-    let [full, sent] = arena.grew_all(
-        &before,
-        [
-            "millrace_drop_data_buffer_full_total",
-            "millrace_data_total{direction=\"outgoing\"}",
-        ],
-    )?;
-    let ended = mallory.ended.is_some();
-    eve.leave();
-    mallory.leave();
+    let ([full, sent], ended) = fate(arena, &before, eve, mallory)?;
     Ok(Finding::new(
         full == 0 && !ended && sent > 2_000 * time.as_secs() && under_way >= 1_500 && cpu < 0.4,
         format!(
