@@ -121,9 +121,8 @@ impl MediaThread {
                 buffer: &mut self.buffer,
                 tx,
             };
-            // What was dropped is counted where it matters to the result.
-            let _ = peer.receive(datagram.remote, datagram.payload, &mut around);
-            arm(&mut self.timers, index - 1, peer);
+            let next = peer.receive(datagram.remote, datagram.payload, &mut around);
+            arm(&mut self.timers, index - 1, peer, next);
         }
         true
     }
@@ -152,7 +151,8 @@ impl MediaThread {
                 tx,
             };
             peer.handle_timeout(&mut around);
-            arm(&mut self.timers, index, peer);
+            let next = peer.next_timeout();
+            arm(&mut self.timers, index, peer, next);
         }
     }
 
@@ -204,7 +204,8 @@ impl MediaThread {
         if let Some(index) = index
             && let Some(peer) = &mut self.peers[index]
         {
-            arm(&mut self.timers, index, peer);
+            let next = peer.next_timeout();
+            arm(&mut self.timers, index, peer, next);
         }
     }
 
@@ -265,8 +266,12 @@ impl MediaThread {
     }
 }
 
-fn arm(timers: &mut BinaryHeap<Reverse<(Timestamp, usize)>>, index: usize, peer: &mut Peer) {
-    let next = peer.next_timeout();
+fn arm(
+    timers: &mut BinaryHeap<Reverse<(Timestamp, usize)>>,
+    index: usize,
+    peer: &mut Peer,
+    next: Timestamp,
+) {
     if next < peer.armed {
         peer.armed = next;
         timers.push(Reverse((next, index)));

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use millrace_shared::ids::Ssrc;
 use millrace_shared::time::{SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::{RtcpPacket, RtcpWriter};
-use millrace_shared::wire::rtp::{RtpHeaderView, RtpView, parse_header};
+use millrace_shared::wire::rtp::{RtpView, parse_header};
 use millrace_shared::wire::rtp_ext;
 
 pub use map::{RxCodec, SYNTHETIC_PT, SYNTHETIC_TRANSPORT_CC, StreamMap};
@@ -37,39 +37,45 @@ pub(super) const RTCP_LEN_MAX: usize = 1200;
 /// Where plain RTCP compounds go, to be protected and sent.
 pub type RtcpOutlet<'a> = &'a mut dyn FnMut(&[u8]);
 
+/// What every packet needs stands first: see [`crate::pump`]'s peers.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Receiver {
-    ssrc: Ssrc,
-    map: StreamMap,
-    streams: Vec<RxStream>,
-    by_ssrc: HashMap<u32, usize>,
-    /// The stream that the last packet was of: the next one is mostly of it too, or of its neighbour.
-    recent: usize,
-    arrivals: ArrivalLog,
     feedback_at: Timestamp,
     report_at: Timestamp,
     /// When some stream asks for packets or a key frame.
     needs_at: Timestamp,
+    /// The stream that the last packet was of: the next one is mostly of it too, or of its neighbour.
+    recent: u32,
+    /// That of `map`.
+    transport_cc: Option<u8>,
+    streams: Vec<RxStream>,
+    arrivals: ArrivalLog,
+    ssrc: Ssrc,
+    map: StreamMap,
+    by_ssrc: HashMap<u32, usize>,
 }
 
 impl Receiver {
     /// `ssrc` is the one that our reports come from.
     pub fn new(ssrc: Ssrc) -> Self {
         Self {
-            ssrc,
-            map: StreamMap::default(),
-            streams: Vec::new(),
-            by_ssrc: HashMap::new(),
-            recent: 0,
-            arrivals: ArrivalLog::default(),
             feedback_at: Timestamp::NEVER,
             report_at: Timestamp::NEVER,
             needs_at: Timestamp::NEVER,
+            recent: 0,
+            transport_cc: None,
+            streams: Vec::new(),
+            arrivals: ArrivalLog::default(),
+            ssrc,
+            map: StreamMap::default(),
+            by_ssrc: HashMap::new(),
         }
     }
 
     /// Takes what a new description says; streams that it names no more end.
     pub fn set_map(&mut self, map: StreamMap) {
+        self.transport_cc = map.transport_cc;
         self.map = map;
         self.streams.retain(|stream| self.map.keeps(stream.ssrc()));
         self.by_ssrc.clear();
@@ -104,23 +110,26 @@ impl Receiver {
         }
         let needs = stream.count(now, header.seq, header.marker, meter);
         self.need(needs);
-        self.log_arrival(now, &header);
+        if let Some(number) = self.transport_cc.and_then(|id| header.ext(id)) {
+            self.log_arrival(now, number);
+        }
         true
     }
 
     /// A packet of a sampled client, decrypted.
     pub fn receive_sampled(&mut self, now: Timestamp, packet: &[u8], meter: &mut Meter) {
-        let parsed = parse_header(packet).and_then(|header| Ok((header, RtpView::parse(packet)?)));
-        let Ok((header, view)) = parsed else {
+        let Ok(view) = RtpView::parse(packet) else {
             meter.counters.strayed += 1;
             return;
         };
-        self.log_arrival(now, &header);
+        if let Some(number) = self.transport_cc.and_then(|id| view.ext(id)) {
+            self.log_arrival(now, number);
+        }
         if view.payload().is_empty() {
             meter.counters.padding += 1;
         }
-        let codec = self.map.codec(header.pt.0);
-        let Some((stream, repaired)) = self.stream(now, header.ssrc.0, header.pt.0) else {
+        let codec = self.map.codec(view.pt.0);
+        let Some((stream, repaired)) = self.stream(now, view.ssrc.0, view.pt.0) else {
             meter.counters.strayed += 1;
             return;
         };
@@ -167,11 +176,9 @@ impl Receiver {
         self.needs_at = self.needs_at.min(needs.at);
     }
 
-    fn log_arrival(&mut self, now: Timestamp, header: &RtpHeaderView<'_>) {
-        let Some(id) = self.map.transport_cc else {
-            return;
-        };
-        if let Some(seq) = header.ext(id).and_then(rtp_ext::transport_cc) {
+    /// `number` is the content of the header extension.
+    fn log_arrival(&mut self, now: Timestamp, number: &[u8]) {
+        if let Some(seq) = rtp_ext::transport_cc(number) {
             self.arrivals.record(now, seq);
             if self.feedback_at == Timestamp::NEVER {
                 self.feedback_at = on_grid(now + FEEDBACK_INTERVAL);
@@ -182,7 +189,7 @@ impl Receiver {
     /// The stream of this SSRC, or the one that it repairs, and which of the two.
     fn stream(&mut self, now: Timestamp, ssrc: u32, pt: u8) -> Option<(&mut RxStream, bool)> {
         if let Some(index) = self.known(ssrc) {
-            self.recent = index;
+            self.recent = index as u32;
             return self.streams.get_mut(index).map(|stream| (stream, false));
         }
         if let Some(media) = self.map.repaired_by(ssrc) {
@@ -206,7 +213,8 @@ impl Receiver {
             let stream = self.streams.get(*index);
             stream.is_some_and(|stream| stream.ssrc() == ssrc)
         };
-        let near = [self.recent, self.recent + 1, 0].into_iter().find(is);
+        let recent = self.recent as usize;
+        let near = [recent, recent + 1, 0].into_iter().find(is);
         near.or_else(|| self.by_ssrc.get(&ssrc).copied())
     }
 

@@ -13,9 +13,10 @@ const STATUSES_MAX: u64 = 1000;
 
 /// Arrivals since the last feedback.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct ArrivalLog {
-    highest: Option<ExtSeq>,
     arrivals: Vec<(ExtSeq, Timestamp)>,
+    highest: Option<ExtSeq>,
     deltas: Vec<Option<i16>>,
     feedback_count: u8,
 }

@@ -1,5 +1,7 @@
 //! Which sequence numbers of a stream have come.
 
+use std::collections::VecDeque;
+
 use millrace_shared::time::{ExtSeq, SeqNo};
 
 /// Numbers looked back: 20 s of audio, a second and more of the fastest video.
@@ -22,12 +24,15 @@ pub enum Arrival {
     Restart,
 }
 
+/// Keeps what has not come: mostly nothing, so that a packet in order touches one line of memory.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct SequenceWindow {
     highest: Option<ExtSeq>,
     first: ExtSeq,
-    /// Bit `n % 1024`: number `n` has come.
-    seen: [u64; (WINDOW / 64) as usize],
+    /// Numbers between `first` and `highest` that have not come, ascending, of the last [`WINDOW`]
+    /// when the last gap was found.
+    missing: VecDeque<u64>,
 }
 
 impl SequenceWindow {
@@ -51,17 +56,12 @@ impl SequenceWindow {
             if step > STEP_MAX {
                 return (self.begin(seq), Arrival::Restart);
             }
-            for missing in highest.0 + 1..ext.0 {
-                self.set(missing, false);
-            }
-            self.set(ext.0, true);
             self.highest = Some(ext);
-            let arrival = if step == 1 {
-                Arrival::Next
-            } else {
-                Arrival::Gap(step - 1)
-            };
-            return (ext, arrival);
+            if step == 1 {
+                return (ext, Arrival::Next);
+            }
+            self.miss(highest.0 + 1, ext.0);
+            return (ext, Arrival::Gap(step - 1));
         }
         let age = highest.0 - ext.0;
         if age > STEP_MAX {
@@ -71,34 +71,30 @@ impl SequenceWindow {
         if age >= WINDOW || ext < self.first {
             return (ext, Arrival::Old);
         }
-        if self.is_set(ext.0) {
-            return (ext, Arrival::Duplicate);
+        match self.missing.binary_search(&ext.0) {
+            Ok(at) => {
+                self.missing.remove(at);
+                (ext, Arrival::Late)
+            }
+            Err(_) => (ext, Arrival::Duplicate),
         }
-        self.set(ext.0, true);
-        (ext, Arrival::Late)
     }
 
     fn begin(&mut self, seq: SeqNo) -> ExtSeq {
         let ext = ExtSeq::first(seq);
-        self.seen = Default::default();
-        self.set(ext.0, true);
+        self.missing.clear();
         self.first = ext;
         self.highest = Some(ext);
         ext
     }
 
-    fn set(&mut self, number: u64, seen: bool) {
-        let bit = 1 << (number % 64);
-        let word = &mut self.seen[(number % WINDOW / 64) as usize];
-        if seen {
-            *word |= bit;
-        } else {
-            *word &= !bit;
-        }
-    }
-
-    fn is_set(&self, number: u64) -> bool {
-        self.seen[(number % WINDOW / 64) as usize] & (1 << (number % 64)) != 0
+    /// Numbers from `from` on, before `highest`, have not come. Those too old to be looked for are
+    /// forgotten.
+    fn miss(&mut self, from: u64, highest: u64) {
+        let oldest = highest.saturating_sub(WINDOW - 1);
+        let forgotten = self.missing.partition_point(|number| *number < oldest);
+        self.missing.drain(..forgotten);
+        self.missing.extend(from.max(oldest)..highest);
     }
 }
 
@@ -139,13 +135,37 @@ mod tests {
     }
 
     #[test]
-    fn a_bit_is_not_taken_for_one_of_the_last_round() {
+    fn a_number_is_looked_for_as_long_as_the_window_is() {
         let mut window = SequenceWindow::default();
         for seq in 0..1500_u16 {
             window.push(SeqNo(seq));
         }
         assert_eq!(window.push(SeqNo(1502)).1, Arrival::Gap(2));
         assert_eq!(window.push(SeqNo(1500)).1, Arrival::Late);
-        assert_eq!(window.expected(), 1503);
+        for seq in 1503..=1501 + 1023 {
+            window.push(SeqNo(seq));
+        }
+        assert_eq!(window.push(SeqNo(1501)).1, Arrival::Late);
+        assert_eq!(window.push(SeqNo(1502)).1, Arrival::Duplicate);
+        assert_eq!(window.push(SeqNo(1501)).1, Arrival::Duplicate);
+        window.push(SeqNo(2525));
+        assert_eq!(window.push(SeqNo(1501)).1, Arrival::Old);
+        assert_eq!(window.expected(), 2526);
+    }
+
+    #[test]
+    fn what_is_missing_does_not_pile_up() {
+        let mut window = SequenceWindow::default();
+        for seq in (0..30_000).step_by(3) {
+            window.push(SeqNo(seq));
+        }
+        assert!(window.missing.len() < WINDOW as usize);
+        // A gap longer than the window.
+        let highest = window.highest().unwrap();
+        window.push(highest.seq().wrapping_add(2000));
+        assert_eq!(window.missing.len() as u64, WINDOW - 1);
+        let oldest = highest.seq().wrapping_add(2000 - 1023);
+        assert_eq!(window.push(oldest).1, Arrival::Late);
+        assert_eq!(window.push(oldest.wrapping_add(u16::MAX)).1, Arrival::Old);
     }
 }

@@ -8,7 +8,6 @@ use crate::stream::SequenceWindow;
 
 #[derive(Debug, Default)]
 pub(super) struct Reception {
-    pub(super) received: u64,
     /// Key frames may begin in several packets of one media time.
     pub(super) last_key_frame: Option<RtpTime>,
     expected_reported: u64,
@@ -41,18 +40,19 @@ impl Reception {
         &mut self,
         now: Timestamp,
         ssrc: Ssrc,
+        received: u64,
         window: &SequenceWindow,
     ) -> Option<ReportBlock> {
         let highest = window.highest()?;
         let expected = window.expected();
         // RFC 3550 §A.3.
         let expected_since = expected.saturating_sub(self.expected_reported);
-        let received_since = self.received.saturating_sub(self.received_reported);
+        let received_since = received.saturating_sub(self.received_reported);
         let lost_since = expected_since.saturating_sub(received_since);
         let fraction = (lost_since << 8).checked_div(expected_since).unwrap_or(0);
         self.expected_reported = expected;
-        self.received_reported = self.received;
-        let lost = expected.cast_signed() - self.received.cast_signed();
+        self.received_reported = received;
+        let lost = expected.cast_signed() - received.cast_signed();
         let (last_sr, delay) = match self.last_report {
             Some((ntp, at)) => {
                 let delay = now.since(at).as_nanos() * 65_536 / 1_000_000_000;

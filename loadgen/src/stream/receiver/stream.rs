@@ -34,10 +34,13 @@ impl Default for Needs {
     }
 }
 
+/// What a packet counted by its header needs stands first, within one line of memory.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct RxStream {
     ssrc: Ssrc,
     codec: RxCodec,
+    received: u64,
     window: SequenceWindow,
     reception: Reception,
     nack: NackList,
@@ -54,6 +57,7 @@ impl RxStream {
         Self {
             ssrc,
             codec,
+            received: 0,
             window: SequenceWindow::default(),
             reception: Reception::default(),
             nack: NackList::default(),
@@ -80,7 +84,11 @@ impl RxStream {
         if matches!(arrival, Arrival::Next | Arrival::Gap(_)) && marker && !self.codec.audio {
             meter.counters.frames += 1;
         }
-        self.needs()
+        match arrival {
+            // What was needed before still is, and the receiver knows.
+            Arrival::Next => Needs::default(),
+            _ => self.needs(),
+        }
     }
 
     /// A packet of which everything is read. `codec` is of its payload type: a server may switch.
@@ -137,7 +145,8 @@ impl RxStream {
     }
 
     pub(super) fn report_block(&mut self, now: Timestamp) -> Option<ReportBlock> {
-        self.reception.block(now, self.ssrc, &self.window)
+        let received = self.received;
+        self.reception.block(now, self.ssrc, received, &self.window)
     }
 
     pub(super) fn handle_timeout(
@@ -185,7 +194,7 @@ impl RxStream {
             Arrival::Gap(_) | Arrival::Restart => self.missed(now, ext, arrival, meter),
         }
         if !matches!(arrival, Arrival::Duplicate | Arrival::Old) {
-            self.reception.received += 1;
+            self.received += 1;
         }
         (ext, arrival)
     }
@@ -200,6 +209,7 @@ impl RxStream {
             }
             Arrival::Restart => {
                 self.nack.clear();
+                self.received = 0;
                 self.reception = Reception::default();
                 self.last = None;
             }
