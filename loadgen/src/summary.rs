@@ -92,11 +92,13 @@ fn shards(step: &Step) -> Option<String> {
 
 /// What receiving costs, a line each.
 pub(crate) fn own_cost(cost: &OwnCost) -> Vec<String> {
-    let row = |name: &str, ascending: &[f64]| {
+    let row = |name: &str, rounds: &[f64]| {
+        let mut ascending = rounds.to_vec();
+        ascending.sort_by(f64::total_cmp);
         let at = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
         format!(
-            "{name:<22} {:.3} us (min {:.3}, max {:.3})",
-            median(ascending).unwrap_or(f64::NAN),
+            "{name:<24} {:.3} us (min {:.3}, max {:.3})",
+            median(&ascending).unwrap_or(f64::NAN),
             at(ascending.first()),
             at(ascending.last())
         )
@@ -107,11 +109,13 @@ pub(crate) fn own_cost(cost: &OwnCost) -> Vec<String> {
             cost.packets_per_s, cost.packet_bytes, cost.subscribers, cost.sampled
         ),
         row("receiving alone", &cost.drain_us),
-        row("with clients", &cost.whole_us),
+        row("with clients", &cost.received_us),
+        row("and answers sent", &cost.whole_us),
+        row("so the generator takes", &cost.over_drain_us()),
         format!(
-            "{:<22} {:.3} us a packet",
-            "so the generator takes",
-            cost.over_drain_us().unwrap_or(f64::NAN)
+            "{} ({:.0} a second)",
+            row("and for sending answers", &cost.answering_us()),
+            cost.answers_per_s
         ),
     ]
 }

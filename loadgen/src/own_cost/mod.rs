@@ -1,5 +1,7 @@
 //! What the generator itself costs: a stream of packets is fed in turns to a thread that only
-//! receives and to a media thread with clients, and the difference is what is ours.
+//! receives, to a media thread with clients that keep their answers to themselves, and to one whose
+//! clients send them. What the second takes beyond the first is the price of a packet received; a
+//! datagram sent is one of another kind, and the third tells its price.
 
 mod source;
 
@@ -96,51 +98,52 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// More make no difference.
 const SUBSCRIBERS_MAX: u32 = 5000;
 /// Threads of runs in this process count from 0.
-const DRAIN_INDEX: usize = 126;
-const CLIENTS_INDEX: usize = 127;
+const INDEX_FIRST: usize = 125;
 
-/// One of the two that are compared.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Role {
+    Drain,
+    Silent,
+    Answering,
+}
+
+const ROLES: [Role; 3] = [Role::Drain, Role::Silent, Role::Answering];
+
+/// One of those that are compared.
 struct Subject {
+    role: Role,
+    source: Source,
     pump: Pump,
     samples: UnboundedReceiver<Sample>,
     microseconds: Vec<f64>,
     packets: u64,
+    answers: u64,
     missing: u64,
 }
 
-/// Feeds both in turns and compares.
+/// Feeds all in turns and compares.
 pub async fn measure(traffic: Traffic, bed: Bed) -> Result<OwnCost, OwnCostError> {
     let identity = Identity::generate()?;
     let epoch = epoch();
-    let config = |index| PumpConfig {
-        index,
-        cpu: bed.cpu,
-        source: Source::loopback(index),
-        receive_interval: bed.receive_interval,
-        epoch,
-        identity: identity.clone(),
-    };
     let mut subjects = Vec::new();
-    for index in [DRAIN_INDEX, CLIENTS_INDEX] {
-        let (tx, samples) = unbounded_channel();
-        let pump = if index == DRAIN_INDEX {
-            Pump::start_drain(config(index), tx)?
-        } else {
-            Pump::start(config(index), tx)?
+    for (index, role) in (INDEX_FIRST..).zip(ROLES) {
+        let config = PumpConfig {
+            index,
+            cpu: bed.cpu,
+            source: Source::loopback(index),
+            receive_interval: bed.receive_interval,
+            epoch,
+            identity: identity.clone(),
         };
-        subjects.push(Subject {
-            pump,
-            samples,
-            microseconds: Vec::new(),
-            packets: 0,
-            missing: 0,
-        });
+        subjects.push(Subject::start(role, config)?);
     }
     let keys: Vec<_> = (0..traffic.subscribers).map(|_| keys()).collect();
     let fans = subjects.iter().map(|it| fan(&it.pump, &keys)).collect();
     let source =
         PacketSource::start(traffic, fans, bed.source_cpu, epoch).map_err(OwnCostError::Source)?;
-    admit(&subjects[1].pump, &traffic, &keys, source.address);
+    for subject in &subjects {
+        subject.admit(&traffic, &keys, source.address);
+    }
     for _ in 0..bed.rounds {
         for (index, subject) in subjects.iter_mut().enumerate() {
             source.feed(index);
@@ -149,33 +152,52 @@ pub async fn measure(traffic: Traffic, bed: Bed) -> Result<OwnCost, OwnCostError
         }
     }
     source.stop();
-    let seconds = f64::from(bed.rounds) * bed.window.as_secs_f64();
-    let packets_per_s = subjects[1].packets as f64 / seconds;
-    if subjects[1].missing > 0 {
-        return Err(OwnCostError::Lost(subjects[1].missing));
+    let missing = subjects.iter().map(|it| it.missing).sum();
+    if missing > 0 {
+        return Err(OwnCostError::Lost(missing));
     }
-    let [mut drain, mut clients] = subjects
-        .into_iter()
-        .map(|subject| {
-            subject.pump.stop();
-            subject.microseconds
-        })
-        .collect::<Vec<_>>()
-        .try_into()
-        .map_err(|_| OwnCostError::Nothing)?;
-    drain.sort_by(f64::total_cmp);
-    clients.sort_by(f64::total_cmp);
-    Ok(OwnCost {
-        packets_per_s,
+    let seconds = f64::from(bed.rounds) * bed.window.as_secs_f64();
+    let mut cost = OwnCost {
         packet_bytes: traffic.packet_len as f64,
         subscribers: traffic.subscribers,
         sampled: traffic.sampled,
-        drain_us: drain,
-        whole_us: clients,
-    })
+        ..OwnCost::default()
+    };
+    for subject in subjects {
+        subject.pump.stop();
+        match subject.role {
+            Role::Drain => cost.drain_us = subject.microseconds,
+            Role::Silent => cost.received_us = subject.microseconds,
+            Role::Answering => {
+                cost.whole_us = subject.microseconds;
+                cost.packets_per_s = subject.packets as f64 / seconds;
+                cost.answers_per_s = subject.answers as f64 / seconds;
+            }
+        }
+    }
+    Ok(cost)
 }
 
 impl Subject {
+    fn start(role: Role, config: PumpConfig) -> Result<Self, OwnCostError> {
+        let (tx, samples) = unbounded_channel();
+        let source = config.source.clone();
+        let pump = match role {
+            Role::Drain => Pump::start_drain(config, tx)?,
+            Role::Silent | Role::Answering => Pump::start(config, tx)?,
+        };
+        Ok(Self {
+            role,
+            source,
+            pump,
+            samples,
+            microseconds: Vec::new(),
+            packets: 0,
+            answers: 0,
+            missing: 0,
+        })
+    }
+
     async fn sample(&mut self) -> Result<Sample, OwnCostError> {
         self.pump.handle().send(Command::Sample);
         let sample = timeout(SAMPLE_TIMEOUT, self.samples.recv()).await;
@@ -193,8 +215,45 @@ impl Subject {
         }
         self.missing += after.meter.counters.missing;
         self.packets += packets;
+        self.answers += after.net.send.datagrams - before.net.send.datagrams;
         self.microseconds.push(cpu_s * 1e6 / packets as f64);
         Ok(())
+    }
+
+    /// The subscribers, connected; in the order in which [`fan`] took the same addresses. A thread
+    /// that only receives forgets them.
+    fn admit(&self, traffic: &Traffic, keys: &[MasterKey], remote: SocketAddr) {
+        // Nobody is told.
+        let (events, _) = unbounded_channel();
+        let (Some(port), Source::Network { first, .. }) = (self.pump.ports.first(), &self.source)
+        else {
+            return;
+        };
+        for (number, key) in (0_u32..).zip(keys) {
+            let ip = Ipv4Addr::from_bits(first.to_bits() + number);
+            let ssrcs = source::stream_ssrcs(traffic.streams);
+            self.pump.handle().send(Command::Add(Box::new(NewPeer {
+                id: PeerId(number),
+                local: (ip, *port).into(),
+                ice: IceCredentials {
+                    ufrag: "none".to_owned(),
+                    pwd: "none".to_owned(),
+                },
+                sampled: number < traffic.sampled,
+                impairment: None,
+                seed: u64::from(number) << 32,
+                established: Some(Box::new(Established {
+                    remote,
+                    keys: Keys {
+                        local: key.clone(),
+                        remote: key.clone(),
+                    },
+                    map: StreamMap::of_streams(traffic.audio, ssrcs),
+                    silent: self.role == Role::Silent,
+                })),
+                events: events.clone(),
+            })));
+        }
     }
 }
 
@@ -217,37 +276,48 @@ fn fan(pump: &Pump, keys: &[MasterKey]) -> Fan {
     Fan::new(locals)
 }
 
-/// The subscribers, connected; in the order in which [`fan`] took the same addresses.
-fn admit(pump: &Pump, traffic: &Traffic, keys: &[MasterKey], remote: SocketAddr) {
-    // Nobody is told.
-    let (events, _) = unbounded_channel();
-    let Some(port) = pump.ports.first() else {
-        return;
-    };
-    let Source::Network { first, .. } = Source::loopback(CLIENTS_INDEX) else {
-        return;
-    };
-    for (number, key) in (0_u32..).zip(keys) {
-        let ip = Ipv4Addr::from_bits(first.to_bits() + number);
-        pump.handle().send(Command::Add(Box::new(NewPeer {
-            id: PeerId(number),
-            local: (ip, *port).into(),
-            ice: IceCredentials {
-                ufrag: "none".to_owned(),
-                pwd: "none".to_owned(),
-            },
-            sampled: number < traffic.sampled,
-            impairment: None,
-            seed: u64::from(number) << 32,
-            established: Some(Box::new(Established {
-                remote,
-                keys: Keys {
-                    local: key.clone(),
-                    remote: key.clone(),
-                },
-                map: StreamMap::of_streams(traffic.audio, source::stream_ssrcs(traffic.streams)),
-            })),
-            events: events.clone(),
-        })));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_round_tells_receiving_counting_and_answering_apart() {
+        let traffic = Traffic {
+            subscribers: 4,
+            sampled: 2,
+            streams: 1,
+            audio: false,
+            packet_len: 300,
+            packets_per_s: 2000.0,
+            train: 2,
+        };
+        let bed = Bed {
+            cpu: None,
+            source_cpu: None,
+            receive_interval: Duration::from_micros(300),
+            rounds: 2,
+            window: Duration::from_millis(300),
+        };
+        let cost = measure(traffic, bed).await.unwrap();
+        let rounds = [&cost.drain_us, &cost.received_us, &cost.whole_us];
+        assert!(rounds.iter().all(|it| it.len() == 2), "{cost:?}");
+        // Feedback of four clients ten times a second.
+        assert!(cost.answers_per_s > 10.0, "{cost:?}");
+    }
+
+    #[test]
+    fn rounds_are_compared_with_themselves() {
+        let mut cost = OwnCost {
+            drain_us: vec![1.0, 2.0, 1.5],
+            received_us: vec![1.25, 2.25, 1.5],
+            whole_us: vec![1.5, 2.5, 2.5],
+            ..OwnCost::default()
+        };
+        assert_eq!(cost.over_drain_us(), [0.0, 0.25, 0.25]);
+        assert_eq!(cost.answering_us(), [0.25, 0.25, 1.0]);
+        // As older files have it.
+        cost.received_us.clear();
+        assert_eq!(cost.over_drain_us(), [0.5, 0.5, 1.0]);
+        assert!(cost.answering_us().is_empty());
     }
 }

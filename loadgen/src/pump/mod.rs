@@ -57,6 +57,8 @@ pub struct Established {
     pub remote: SocketAddr,
     pub keys: Keys,
     pub map: StreamMap,
+    /// Whatever it would send is made and not sent: to learn what the sending costs.
+    pub silent: bool,
 }
 
 /// What the control side tells a media thread.

@@ -58,6 +58,8 @@ pub(super) struct Peer {
 struct Way {
     local: SocketAddr,
     hint: TrainHint,
+    /// What would leave is forgotten.
+    silent: bool,
     outbound: Option<Box<Link>>,
 }
 
@@ -85,6 +87,9 @@ struct PeerOutlet<'a> {
 impl PeerOutlet<'_> {
     /// Past the impairment.
     fn transmit(&mut self, remote: SocketAddr, datagram: &[u8]) {
+        if self.way.silent {
+            return;
+        }
         let path = Tuple {
             local: self.way.local,
             remote,
@@ -121,6 +126,7 @@ impl Peer {
     pub(super) fn new(new: NewPeer, identity: &Identity, epoch: &Epoch) -> Self {
         let mut receiver = Receiver::new(Ssrc((new.seed >> 32) as u32 | 1));
         let connected = new.established.is_some();
+        let silent = new.established.as_ref().is_some_and(|it| it.silent);
         let mut transport = Transport::new(&new.ice, identity, epoch, new.seed);
         if let Some(established) = new.established {
             transport.establish(established.remote, &established.keys);
@@ -140,6 +146,7 @@ impl Peer {
             way: Way {
                 local: new.local,
                 hint: TrainHint::default(),
+                silent,
                 outbound: new.impairment.map(|it| Box::new(Link::new(it, new.seed))),
             },
             publisher: None,

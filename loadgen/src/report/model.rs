@@ -353,8 +353,8 @@ pub struct GeneratorUsage {
     pub limited_by: Option<String>,
 }
 
-/// Processor time of receiving, per packet: of doing nothing with it, and of a media thread that
-/// counts and times. Fed in turns with the same packets.
+/// Processor time of receiving, per packet: of doing nothing with it, of a media thread that counts,
+/// times and answers, and of one that sends the answers as well. Fed in turns with the same packets.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct OwnCost {
     pub packets_per_s: f64,
@@ -362,16 +362,40 @@ pub struct OwnCost {
     pub subscribers: u32,
     /// Subscribers of which each packet is decrypted, checked and timed.
     pub sampled: u32,
-    /// Microseconds a packet, one value for each round, ascending.
+    /// Microseconds a packet, one value for each round.
     pub drain_us: Vec<f64>,
+    /// Older files do not tell the sending apart.
+    #[serde(default)]
+    pub received_us: Vec<f64>,
     pub whole_us: Vec<f64>,
+    /// Feedback and reports that were sent.
+    #[serde(default)]
+    pub answers_per_s: f64,
 }
 
 impl OwnCost {
-    /// Median of what a packet costs beyond being received, in microseconds.
-    pub fn over_drain_us(&self) -> Option<f64> {
-        Some(median(&self.whole_us)? - median(&self.drain_us)?)
+    /// What a packet costs beyond being received, without the sending of answers where that is told
+    /// apart, in microseconds: of each round, ascending.
+    pub fn over_drain_us(&self) -> Vec<f64> {
+        let received = if self.received_us.is_empty() {
+            &self.whole_us
+        } else {
+            &self.received_us
+        };
+        by_round(received, &self.drain_us)
     }
+
+    /// What the sending of answers takes of it, likewise. Empty where it is not told apart.
+    pub fn answering_us(&self) -> Vec<f64> {
+        by_round(&self.whole_us, &self.received_us)
+    }
+}
+
+/// Values of the same round lie closer together than those of different ones: the machine is shared.
+fn by_round(more: &[f64], less: &[f64]) -> Vec<f64> {
+    let mut differences: Vec<_> = more.iter().zip(less).map(|(a, b)| a - b).collect();
+    differences.sort_by(f64::total_cmp);
+    differences
 }
 
 /// Of ascending values.

@@ -135,13 +135,25 @@ fn own_cost(results: &Results) -> String {
     let Some(cost) = &results.own_cost else {
         return "not measured in this run".into();
     };
-    let number = |value: Option<f64>| format::or_unknown(value, format::digits);
-    format!(
+    let number = |rounds: &[f64]| {
+        let mut ascending = rounds.to_vec();
+        ascending.sort_by(f64::total_cmp);
+        format::or_unknown(median(&ascending), format::digits)
+    };
+    let mut text = format!(
         "{} µs a packet over receiving alone, which took {} µs, at {} packets a second",
-        number(cost.over_drain_us()),
-        number(median(&cost.drain_us)),
+        number(&cost.over_drain_us()),
+        number(&cost.drain_us),
         format::short(cost.packets_per_s)
-    )
+    );
+    let answering = cost.answering_us();
+    if !answering.is_empty() {
+        text += &format!(
+            "; sending feedback and reports took {} µs more",
+            number(&answering)
+        );
+    }
+    text
 }
 
 fn run(view: &View<'_>) -> Facts {
