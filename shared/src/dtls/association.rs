@@ -104,8 +104,8 @@ pub struct Dtls {
     epoch: Epoch,
     role: Role,
     state: State,
-    /// Gone when over, and with it all its memory.
-    library: Option<Box<dimpl::Dtls>>,
+    /// Gone when over, and with it most of its memory.
+    library: Option<dimpl::Dtls>,
     library_timeout: Timestamp,
     /// Time of the last call.
     now: Timestamp,
@@ -308,7 +308,7 @@ impl Dtls {
         let now = self.epoch.instant(self.now);
         let mut library = self.identity.new_library_object(now);
         library.set_active(self.role == Role::Client);
-        self.library = Some(Box::new(library));
+        self.library = Some(library);
         self.library_timeout = Timestamp::NEVER;
         self.attempt_began = None;
         self.attempt_answered = false;

@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dimpl::crypto::{CryptoProvider, aws_lc_rs};
 use dimpl::{Config, DtlsCertificate};
 use ring::digest;
 
+use super::signing::SIGNING_KEYS;
 use crate::limits::{DTLS_DATAGRAM_LEN_MAX, DTLS_QUEUE_DATAGRAMS_MAX, DTLS_SEND_DATAGRAMS_MAX};
 use crate::link::Fingerprint;
 
@@ -46,7 +48,12 @@ impl Identity {
     pub fn generate() -> Result<Self, IdentityError> {
         let certificate = dimpl::certificate::generate_self_signed_certificate()
             .map_err(|_| IdentityError::Certificate)?;
+        let provider = CryptoProvider {
+            key_provider: &SIGNING_KEYS,
+            ..aws_lc_rs::default_provider()
+        };
         let config = Config::builder()
+            .with_crypto_provider(provider)
             // ICE has validated the tuple; a cookie would only cost a round trip.
             .use_server_cookie(false)
             .require_client_certificate(true)

@@ -14,6 +14,7 @@
 mod association;
 mod identity;
 mod record;
+mod signing;
 
 #[cfg(test)]
 mod tests;
