@@ -16,7 +16,7 @@ pub struct StoredPacket {
     pub at: Timestamp,
     /// Sid and label of the sender, as its stamp says.
     pub sender_sid: String,
-    pub sender_label: String,
+    pub sender_label: Box<str>,
     pub sequence: u32,
     pub packet: Bytes,
     /// Its sender's transport is on this shard.

@@ -161,7 +161,7 @@ impl Shard {
                 continue;
             };
             if !member.data_receive
-                || Some(member.label.as_str()) == sender_label
+                || Some(&*member.label) == sender_label
                 || !is_destination(&view, &member.label)
             {
                 continue;

@@ -37,7 +37,7 @@ struct ValidTuple {
 /// RFC 8445 §5.1.2.1, a peer-reflexive candidate: what it would be worth to a full agent, were we one.
 const CHECK_PRIORITY: u32 = 110 << 24 | 65_535 << 8 | 255;
 
-/// One side's credentials with the password made ready for HMAC.
+/// Credentials of ours with the password made ready for HMAC.
 #[derive(Debug)]
 struct Credentials {
     ufrag: String,
@@ -96,11 +96,11 @@ const _: () = assert!(size_of::<RememberedCheck>() <= 30);
 #[derive(Debug)]
 pub struct IceLite {
     local: Credentials,
-    /// By the peer's description.
-    remote: Option<Credentials>,
+    /// By the peer's description. Not made ready for HMAC: few peers are ever sent a check.
+    remote: Option<IceCredentials>,
     /// Before an ICE restart; valid until the new ones nominate a pair (RFC 8445 §2.4: media
     /// continues on the old pair meanwhile).
-    previous: Option<Credentials>,
+    previous: Option<Box<Credentials>>,
     /// At most [`TUPLES_PER_TRANSPORT_MAX`]. On the heap, as nearly all have one.
     tuples: Vec<ValidTuple>,
     selected: Option<Tuple>,
@@ -130,9 +130,7 @@ impl IceLite {
 
     /// Ufrags under which checks still arrive.
     pub fn ufrags(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.local)
-            .chain(&self.previous)
-            .map(|local| local.ufrag.as_str())
+        self.locals().map(|local| local.ufrag.as_str())
     }
 
     /// Starts an ICE restart with new credentials. Returns the ufrag that ends at once, when an
@@ -143,7 +141,7 @@ impl IceLite {
         }
         let replaced = std::mem::replace(&mut self.local, Credentials::new(local));
         self.previous
-            .replace(replaced)
+            .replace(Box::new(replaced))
             .map(|credentials| credentials.ufrag)
     }
 
@@ -168,13 +166,17 @@ impl IceLite {
         self.authenticate(request).map(|_| ())
     }
 
+    fn locals(&self) -> impl Iterator<Item = &Credentials> {
+        std::iter::once(&self.local).chain(self.previous.as_deref())
+    }
+
     fn authenticate(&self, request: &StunView<'_>) -> Result<&Credentials, DropReason> {
         let ufrag = request
             .username()
             .and_then(local_part)
             .ok_or(DropReason::StunUsername)?;
-        let mut known = std::iter::once(&self.local).chain(&self.previous);
-        let credentials = known
+        let credentials = self
+            .locals()
             .find(|credentials| credentials.ufrag == ufrag)
             .ok_or(DropReason::StunUsername)?;
         if !request.verify_integrity(&credentials.key) {
@@ -200,7 +202,7 @@ impl IceLite {
         let credentials = if current {
             &self.local
         } else {
-            self.previous.as_ref().ok_or(DropReason::StunUsername)?
+            self.previous.as_deref().ok_or(DropReason::StunUsername)?
         };
         let response_len = write_binding_success(
             out,
@@ -247,7 +249,7 @@ impl IceLite {
     }
 
     pub fn set_remote(&mut self, remote: &IceCredentials) {
-        self.remote = Some(Credentials::new(remote));
+        self.remote = Some(remote.clone());
     }
 
     /// Writes a check of ours (RFC 8445 §7.2.2); `None` before the peer's description came.
@@ -264,7 +266,7 @@ impl IceLite {
             role: IceRole::Controlled(0),
             use_candidate: false,
         };
-        write_binding_request(out, &request, &remote.key)
+        write_binding_request(out, &request, &IntegrityKey::new(remote.pwd.as_bytes()))
     }
 
     /// Takes the answer to a check of ours, which came on the tuple that was checked. RFC 8445
@@ -276,7 +278,7 @@ impl IceLite {
         answer: &StunView<'_>,
     ) -> Result<CheckOutcome, DropReason> {
         let remote = self.remote.as_ref().ok_or(DropReason::StunUnexpected)?;
-        if !answer.verify_integrity(&remote.key) {
+        if !answer.verify_integrity(&IntegrityKey::new(remote.pwd.as_bytes())) {
             return Err(DropReason::StunIntegrity);
         }
         self.last_check = Some(now);
@@ -327,6 +329,8 @@ impl IceLite {
         if self.tuples.len() >= TUPLES_PER_TRANSPORT_MAX {
             outcome.evicted = self.evict_oldest();
         }
+        // Nearly all transports have one.
+        self.tuples.reserve_exact(1);
         self.tuples.push(ValidTuple {
             tuple,
             last_check: now,

@@ -119,7 +119,7 @@ pub struct GroupData {
     pub group: GroupId,
     pub kind: ChannelKind,
     /// Whose other transports do not get it; none for the server's own.
-    pub sender_label: Option<String>,
+    pub sender_label: Option<Box<str>>,
     pub packet: Bytes,
     /// As the group keeps it for those who resume, where it does.
     pub stored: Option<StoredPacket>,
