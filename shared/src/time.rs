@@ -33,6 +33,13 @@ impl Timestamp {
         self.0 / 1_000_000
     }
 
+    /// The first multiple of `step` that is not earlier: deadlines that need not be exact fall due
+    /// together. [`Self::NEVER`] stays so.
+    pub fn round_up(self, step: Duration) -> Self {
+        let step = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Self(self.0.checked_next_multiple_of(step).unwrap_or(u64::MAX))
+    }
+
     /// Time passed since `earlier`; zero when `earlier` is in the future.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -173,6 +180,16 @@ mod tests {
         }
         assert_eq!(seq, ExtSeq(0x2_0001));
         assert_eq!(seq.extend(SeqNo(65_535)), ExtSeq(0x1_ffff));
+    }
+
+    #[test]
+    fn deadlines_that_need_not_be_exact_fall_due_together() {
+        let step = Duration::from_millis(250);
+        for (at_ms, due_ms) in [(0, 0), (1, 250), (249, 250), (250, 250), (251, 500)] {
+            let due = Timestamp::from_millis(at_ms).round_up(step);
+            assert_eq!(due, Timestamp::from_millis(due_ms));
+        }
+        assert_eq!(Timestamp::NEVER.round_up(step), Timestamp::NEVER);
     }
 
     #[test]
