@@ -30,7 +30,7 @@ pub(crate) fn size(
 
 fn start(load: &Load) -> u32 {
     match load.scenario.as_str() {
-        "meetings" => 2,
+        "meetings" | "livestreams" => 2,
         "livestream" => 100,
         _ => 50,
     }

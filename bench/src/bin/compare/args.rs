@@ -38,8 +38,8 @@ pub(crate) struct RunArguments {
     /// Second server; without it there are no ratios
     #[arg(long, value_parser = server)]
     pub(crate) b: Option<Server>,
-    /// Scenario of millrace-loadgen and its size, as livestream:100; meetings:4x10 are four of ten;
-    /// join:300 looks at joins alone. audio:80% is as many as keep the server's CPU busy so much,
+    /// Scenario of millrace-loadgen and its size, as livestream:100; meetings:4x10 are four of ten,
+    /// livestreams:4x50 four with fifty viewers each; join:300 looks at joins alone. audio:80% is as many as keep the server's CPU busy so much,
     /// audio:max as many as it can bear within --share. May be given again
     #[arg(long, required = true, value_parser = load)]
     pub(crate) load: Vec<Load>,
@@ -94,7 +94,7 @@ fn server(text: &str) -> Result<Server, String> {
 pub(crate) struct Load {
     pub(crate) scenario: String,
     pub(crate) size: Size,
-    /// Of each meeting.
+    /// Of each meeting, or viewers of each livestream.
     pub(crate) people: u32,
     pub(crate) text: String,
 }
@@ -111,7 +111,7 @@ pub(crate) enum Size {
 fn load(text: &str) -> Result<Load, String> {
     let (scenario, rest) = text.split_once(':').ok_or("SCENARIO:SIZE")?;
     let wrong = |part: &str| format!("{part} is no size");
-    let (size, people) = match rest.split_once('x').filter(|_| scenario == "meetings") {
+    let (size, people) = match rest.split_once('x').filter(|_| is_of_rooms(scenario)) {
         Some((size, people)) => (size, people.parse().map_err(|_| wrong(people))?),
         None => (rest, 10),
     };
@@ -131,7 +131,21 @@ fn load(text: &str) -> Result<Load, String> {
     })
 }
 
+/// Its size is a number of rooms.
+fn is_of_rooms(scenario: &str) -> bool {
+    matches!(scenario, "meetings" | "livestreams")
+}
+
 impl Load {
+    /// About how many join, where the size is this.
+    pub(crate) fn joins(&self, size: u32) -> u32 {
+        match self.scenario.as_str() {
+            "meetings" => size * self.people,
+            "livestreams" => size * (self.people + 1),
+            _ => size + 10,
+        }
+    }
+
     /// Nothing is forwarded; joins, memory and the rest are looked at.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self.scenario.as_str(), "idle" | "join")
@@ -156,6 +170,8 @@ mod tests {
         assert_eq!(size("audio:max"), Size::Most);
         let meetings = load("meetings:50%x8").unwrap();
         assert_eq!((meetings.size, meetings.people), (Size::Busy(0.5), 8));
+        assert_eq!(meetings.joins(3), 24);
+        assert_eq!(load("livestreams:4x50").unwrap().joins(4), 204);
         assert!(load("audio").is_err() && load("audio:many").is_err());
     }
 

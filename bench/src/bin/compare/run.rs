@@ -65,8 +65,9 @@ impl Trial<'_> {
             .map(Running)
             .map_err(|error| format!("millrace-loadgen does not start: {error}"))?;
         let mut share = self.share;
-        let joined = Duration::from_secs_f64(f64::from(self.people()) / self.joins_per_s())
-            + Duration::from_secs(1);
+        let joined =
+            Duration::from_secs_f64(f64::from(self.load.joins(self.size)) / self.joins_per_s())
+                + Duration::from_secs(1);
         // It ends with a failure where the service level breaks, which is a result.
         while child.0.try_wait().map_err(|it| it.to_string())?.is_none() {
             if watch.elapsed() > joined
@@ -91,14 +92,6 @@ impl Trial<'_> {
         })
     }
 
-    /// About how many join.
-    fn people(&self) -> u32 {
-        match self.load.scenario.as_str() {
-            "meetings" => self.size * self.load.people,
-            _ => self.size + 10,
-        }
-    }
-
     /// As fast as either server bears: a join costs livekit-server 15 ms.
     fn joins_per_s(&self) -> f64 {
         50.0
@@ -119,7 +112,7 @@ impl Trial<'_> {
             None => Command::new(generator),
         };
         let scenario = match self.load.scenario.as_str() {
-            "meetings" => meetings(&arguments.output, self.load.people)?,
+            "meetings" | "livestreams" => rooms(&arguments.output, self.load)?,
             "join" => "idle".to_owned(),
             name => name.to_owned(),
         };
@@ -146,16 +139,28 @@ impl Trial<'_> {
     }
 }
 
-/// The scenario `meeting` with a room for each unit of the load.
-fn meetings(folder: &Path, people: u32) -> Result<String, String> {
-    let path = folder.join(format!("meetings-of-{people}.toml"));
+/// The scenario `meeting` or `livestream` with a room for each unit of the load.
+fn rooms(folder: &Path, load: &Load) -> Result<String, String> {
+    let Load {
+        scenario, people, ..
+    } = load;
+    let path = folder.join(format!("{scenario}-of-{people}.toml"));
+    let roles = match scenario.as_str() {
+        "livestreams" => format!(
+            "[[group.role]]\nname = \"host\"\ncount = 1\ntracks = [\"camera-single-h264\"]\n\
+             subscribe = false\n\n\
+             [[group.role]]\nname = \"viewer\"\ncount = {people}\n"
+        ),
+        _ => format!(
+            "[[group.role]]\nname = \"participant\"\ncount = {people}\n\
+             tracks = [\"speech\", \"camera\"]\nlayout = \"speaker\"\n"
+        ),
+    };
     let text = format!(
-        "name = \"meetings\"\n\
-         description = \"Meetings of {people}, each as in the scenario meeting.\"\n\
-         noun = \"meetings\"\n\n\
-         [[group]]\nname = \"meeting\"\nrooms_per_unit = 1.0\n\n\
-         [[group.role]]\nname = \"participant\"\ncount = {people}\n\
-         tracks = [\"speech\", \"camera\"]\nlayout = \"speaker\"\n"
+        "name = \"{scenario}\"\n\
+         description = \"Many {scenario} of {people}.\"\n\
+         noun = \"{scenario}\"\n\n\
+         [[group]]\nname = \"{scenario}\"\nrooms_per_unit = 1.0\n\n{roles}"
     );
     fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path.display().to_string())
