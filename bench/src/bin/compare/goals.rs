@@ -39,7 +39,7 @@ const fn goal(what: &'static str, load: &'static str, figure: &'static str, boun
 }
 
 #[rustfmt::skip]
-const GOALS: [Goal; 29] = [
+const GOALS: [Goal; 32] = [
     goal("CPU per packet, livestream 1 x 100, us", "livestream-100", CPU_PER_PACKET, RatioAtMost(1.0 / 7.0)),
     goal("CPU per packet, livestream 1 x 200, us", "livestream-200", CPU_PER_PACKET, RatioAtMost(1.0 / 7.0)),
     goal("CPU per packet, audio 10 x 100, us", "audio-100", CPU_PER_PACKET, RatioAtMost(1.0 / 6.0)),
@@ -50,7 +50,8 @@ const GOALS: [Goal; 29] = [
     goal("packets per CPU-second, saturated, video", "livestream-max", PACKETS_PER_CPU_S, RatioAtLeast(10.0)),
     goal("share of the ceiling, audio", "audio-max", OF_CEILING, AtLeast(0.8)),
     goal("share of the ceiling, video", "livestream-max", OF_CEILING, AtLeast(0.8)),
-    goal("mean train at 80 % load, video", "livestream-80-", MEAN_TRAIN, AtLeast(4.0)),
+    goal("mean train at 80 % load, video, one room", "livestream-80-", MEAN_TRAIN, AtLeast(4.0)),
+    goal("mean train at 80 % load, video, rooms of 50", "livestreams-80-x50", MEAN_TRAIN, AtLeast(4.0)),
     goal("mean train at 80 % load, audio", "audio-80-", MEAN_TRAIN, AtLeast(3.0)),
     goal("arrival to last copy p50, audio 10 x 20, us", "audio-20", INSIDE_P50, AtMost(120.0)),
     goal("arrival to last copy p99, audio 10 x 20, us", "audio-20", INSIDE_P99, AtMost(500.0)),
@@ -61,9 +62,11 @@ const GOALS: [Goal; 29] = [
     goal("end to end p50, livestream 1 x 100, us", "livestream-100", P50, AtMost(1_500.0)),
     goal("end to end p99, livestream 1 x 100, us", "livestream-100", P99, AtMost(4_000.0)),
     goal("end to end p99 at 80 % load, audio, us", "audio-80-", P99, AtMost(5_000.0)),
-    goal("end to end p99 at 80 % load, video, us", "livestream-80-", P99, AtMost(5_000.0)),
+    goal("end to end p99 at 80 % load, video, one room, us", "livestream-80-", P99, AtMost(5_000.0)),
+    goal("end to end p99 at 80 % load, video, rooms of 50, us", "livestreams-80-x50", P99, AtMost(5_000.0)),
     goal("lost at 80 % load, audio, %", "audio-80-", LOST, AtMost(0.0)),
-    goal("lost at 80 % load, video, %", "livestream-80-", LOST, AtMost(0.0)),
+    goal("lost at 80 % load, video, one room, %", "livestream-80-", LOST, AtMost(0.0)),
+    goal("lost at 80 % load, video, rooms of 50, %", "livestreams-80-x50", LOST, AtMost(0.0)),
     goal("memory per silent participant, kB", "idle-1000", RSS_EACH, AtMost(48.0)),
     goal("memory kept after they left, %", "idle-1000", RSS_KEPT, AtMost(20.0)),
     goal("CPU of a silent participant, ms per s", "idle-1000", CPU_EACH, AtMost(0.03)),
