@@ -19,6 +19,7 @@ pub(crate) fn test(root: &Path) -> Result<Counts, String> {
         &["test", "--workspace", "--no-fail-fast"],
     )?;
     counts += browsers(root, &[])?;
+    counts += hostile(root, &["--quick"])?;
     counts += denied::short(root)?;
     Ok(counts)
 }

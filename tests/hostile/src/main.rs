@@ -45,7 +45,7 @@ struct Arguments {
     /// The server to attack; the one that was built with this program otherwise
     #[arg(long)]
     binary: Option<PathBuf>,
-    /// Fewer of everything: two minutes
+    /// Fewer of everything: four minutes
     #[arg(long)]
     quick: bool,
     /// All of it so many times, on one node
