@@ -91,8 +91,7 @@ pub(crate) async fn capacity(args: &cli::Capacity) -> Outcome {
 
 /// What receiving such a load costs us, on the same CPUs: the server is idle by now.
 async fn measure_own_cost(common: &cli::Common, results: &mut Results) {
-    let sampling = sampling(common);
-    let Some(traffic) = Traffic::of(results, sampling) else {
+    let Some(traffic) = Traffic::of(results) else {
         return;
     };
     let cpu = common.cpu.first().copied();
@@ -116,13 +115,6 @@ async fn measure_own_cost(common: &cli::Common, results: &mut Results) {
             let note = format!("what the generator itself costs was not measured: {error}");
             results.notes.push(note);
         }
-    }
-}
-
-fn sampling(common: &cli::Common) -> Sampling {
-    Sampling {
-        all_up_to: common.sampled,
-        ..Sampling::default()
     }
 }
 
@@ -209,7 +201,9 @@ fn config(common: &cli::Common) -> Result<RunConfig, Box<dyn Error>> {
         receive_interval: Duration::from_micros(common.receive_interval_us),
         joins_per_s: common.joins_per_second,
         settle: SETTLE,
-        sampling: sampling(common),
+        sampling: Sampling {
+            subscribers: common.sampled,
+        },
         pid: common.pid,
         metrics: common.metrics.clone(),
         slo: common.slo.slo(),

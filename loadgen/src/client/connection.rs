@@ -32,7 +32,7 @@ impl Connection {
             id: peer,
             local,
             ice: ice.clone(),
-            sampled: spec.sampled,
+            sample_rank: spec.sample_rank,
             impairment: spec.impairment,
             seed: rand::random(),
             established: None,

@@ -71,8 +71,8 @@ pub struct ClientSpec {
     /// Connects its publishing side even with no tracks.
     pub may_publish: bool,
     pub layout: Layout,
-    /// Decrypt, check and time every packet; otherwise count by header.
-    pub sampled: bool,
+    /// See [`crate::pump::NewPeer::sample_rank`].
+    pub sample_rank: Option<u32>,
     pub impairment: Option<Impairment>,
 }
 

@@ -20,7 +20,6 @@ use crate::pump::{
     Command, Established, NewPeer, PeerId, Pump, PumpConfig, PumpError, Sample, Source, epoch,
 };
 use crate::report::model::{OwnCost, Results};
-use crate::run::Sampling;
 use crate::stream::receiver::StreamMap;
 use crate::transport::Keys;
 
@@ -46,15 +45,16 @@ pub struct Traffic {
 impl Traffic {
     /// As in the busiest step of a run that was not the generator's own limit. `None` if nothing was
     /// received.
-    pub fn of(results: &Results, sampling: Sampling) -> Option<Self> {
+    pub fn of(results: &Results) -> Option<Self> {
         let steps = results.steps.iter().filter(|it| it.is_conclusive());
         let step = steps.max_by_key(|step| step.delivered.packets)?;
         let (packets, seconds) = (step.delivered.packets, step.measured_s);
         let subscribers = step.offered.subscribers.clamp(1, SUBSCRIBERS_MAX);
         let streams = step.offered.tracks_subscribed / step.offered.subscribers.max(1);
+        let sampled = step.delivered.packets_timed as f64 / packets.max(1) as f64;
         (packets > 0 && seconds > 0.0).then(|| Self {
             subscribers,
-            sampled: sampling.count(subscribers),
+            sampled: (sampled * f64::from(subscribers)).round() as u32,
             streams: streams.clamp(1, 16),
             audio: results.scenario.codecs == ["Opus"],
             packet_len: usize::try_from(step.delivered.bytes / packets).unwrap_or(1200),
@@ -239,7 +239,7 @@ impl Subject {
                     ufrag: "none".to_owned(),
                     pwd: "none".to_owned(),
                 },
-                sampled: number < traffic.sampled,
+                sample_rank: (number < traffic.sampled).then_some(0),
                 impairment: None,
                 seed: u64::from(number) << 32,
                 established: Some(Box::new(Established {

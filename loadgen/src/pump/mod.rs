@@ -42,8 +42,9 @@ pub struct NewPeer {
     /// From [`PumpHandle::take_local`].
     pub local: SocketAddr,
     pub ice: IceCredentials,
-    /// Decrypt, check and time every packet; otherwise count by header.
-    pub sampled: bool,
+    /// Every packet is decrypted, checked and timed as long as this rank is sampled, see
+    /// [`Command::SampleUpTo`]; otherwise, and of a peer without rank, counted by its header.
+    pub sample_rank: Option<u32>,
     pub impairment: Option<Impairment>,
     pub seed: u64,
     /// Its connection, if that was agreed on already: without checks and handshake.
@@ -88,6 +89,8 @@ pub enum Command {
     },
     /// Says goodbye and forgets the transport.
     Remove(PeerId),
+    /// Ranks above this one are not sampled any more. All are until then.
+    SampleUpTo(u32),
     /// Hands over what was measured since the last time.
     Sample,
     Stop,

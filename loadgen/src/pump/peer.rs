@@ -42,6 +42,7 @@ pub(super) struct Peer {
     media_seen: bool,
     connected: bool,
     receiver: Receiver,
+    sample_rank: Option<u32>,
     transport: Box<Transport>,
     /// Timeouts, kept here: most packets are media and do not change them.
     transport_due: Timestamp,
@@ -136,10 +137,11 @@ impl Peer {
             armed: Timestamp::NEVER,
             inbound: new.impairment.map(|it| Box::new(Link::new(it, !new.seed))),
             id: new.id,
-            sampled: new.sampled,
+            sampled: new.sample_rank.is_some(),
             media_seen: false,
             connected,
             receiver,
+            sample_rank: new.sample_rank,
             transport: Box::new(transport),
             transport_due: Timestamp::NEVER,
             publisher_due: Timestamp::NEVER,
@@ -152,6 +154,14 @@ impl Peer {
             publisher: None,
             unpublished: Vec::new(),
             events: new.events,
+        }
+    }
+
+    /// Stops being sampled if its rank is higher.
+    pub(super) fn sample_up_to(&mut self, rank: u32) {
+        if self.sampled && self.sample_rank.is_none_or(|own| own > rank) {
+            self.sampled = false;
+            self.receiver.stop_sampling();
         }
     }
 

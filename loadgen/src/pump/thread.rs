@@ -33,6 +33,7 @@ pub(super) struct MediaThread {
     /// By the number of the local address: one more than the peer's index, or 0.
     by_local: Vec<u32>,
     by_id: HashMap<PeerId, usize>,
+    sample_up_to: u32,
     /// Those that do not stand in their peer's `armed` any more are stale.
     timers: BinaryHeap<Reverse<(Timestamp, usize)>>,
     meter: Meter,
@@ -57,6 +58,7 @@ impl MediaThread {
             free: Vec::new(),
             by_local: Vec::new(),
             by_id: HashMap::new(),
+            sample_up_to: u32::MAX,
             timers: BinaryHeap::new(),
             meter: Meter::default(),
             buffer: PollBuffer::new(),
@@ -75,6 +77,7 @@ impl MediaThread {
                         return;
                     }
                     Command::Sample => self.send_sample(io.as_ref()),
+                    Command::SampleUpTo(rank) => self.sample_up_to(rank),
                     command => {
                         let (_, tx) = io.split();
                         self.apply(command, tx);
@@ -159,7 +162,7 @@ impl MediaThread {
     fn apply(&mut self, command: Command, tx: &mut dyn Transmit) {
         let now = self.now();
         let id = match &command {
-            Command::Add(_) | Command::Sample | Command::Stop => None,
+            Command::Add(_) | Command::SampleUpTo(_) | Command::Sample | Command::Stop => None,
             Command::Remote { peer, .. }
             | Command::Candidate { peer, .. }
             | Command::Publish { peer, .. }
@@ -199,7 +202,7 @@ impl MediaThread {
                 return self.remove(index);
             }
             // A transport that is gone already.
-            (_, None) | (Command::Sample | Command::Stop, _) => {}
+            (_, None) | (Command::SampleUpTo(_) | Command::Sample | Command::Stop, _) => {}
         }
         if let Some(index) = index
             && let Some(peer) = &mut self.peers[index]
@@ -211,7 +214,8 @@ impl MediaThread {
 
     fn add(&mut self, new: super::NewPeer) {
         let (id, local) = (new.id, new.local);
-        let peer = Peer::new(new, &self.identity, &self.epoch);
+        let mut peer = Peer::new(new, &self.identity, &self.epoch);
+        peer.sample_up_to(self.sample_up_to);
         let index = self.free.pop().unwrap_or(self.peers.len());
         if index == self.peers.len() {
             self.peers.push(None);
@@ -223,6 +227,13 @@ impl MediaThread {
             self.by_local.resize(number + 1, 0);
         }
         self.by_local[number] = u32::try_from(index + 1).unwrap_or(0);
+    }
+
+    fn sample_up_to(&mut self, rank: u32) {
+        self.sample_up_to = rank;
+        for peer in self.peers.iter_mut().flatten() {
+            peer.sample_up_to(rank);
+        }
     }
 
     fn remove(&mut self, index: Option<usize>) {

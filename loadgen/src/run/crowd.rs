@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 
 use super::rooms::{Census, Rooms};
+use super::sampling::Sampling;
 use crate::client::{Client, ClientError, ClientSpec, Server, TrackSpec};
-use crate::pump::PumpHandle;
+use crate::pump::{Command, PumpHandle};
 use crate::report::latency::Latency;
 use crate::report::model::JoinSample;
 use crate::scenario::{Churn, Participant};
@@ -22,36 +23,6 @@ use crate::stream::publisher::Audience;
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Kinds of errors that are told apart in notes.
 const ERRORS_KEPT: usize = 5;
-
-/// Which clients decrypt, check and time every packet; the others count by header.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Sampling {
-    /// The first so many subscribers.
-    pub all_up_to: u32,
-    /// And of those after them one in so many.
-    pub then_one_in: u32,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self {
-            all_up_to: 50,
-            then_one_in: 10,
-        }
-    }
-}
-
-impl Sampling {
-    /// How many of the first `subscribers` are sampled.
-    pub fn count(self, subscribers: u32) -> u32 {
-        let all = subscribers.min(self.all_up_to);
-        all + (all..subscribers).filter(|it| self.includes(*it)).count() as u32
-    }
-
-    fn includes(self, index: u32) -> bool {
-        index < self.all_up_to || index.is_multiple_of(self.then_one_in.max(1))
-    }
-}
 
 /// How joins went.
 #[derive(Clone, Debug, Default)]
@@ -152,6 +123,9 @@ pub(super) struct Crowd {
     shared: Arc<Shared>,
     pumps: Vec<PumpHandle>,
     sampling: Sampling,
+    /// Falls as more subscribe, and never rises: a client that has not decrypted for a while does
+    /// not know its roll-over counters.
+    rank_max: u32,
     members: HashMap<(String, String), Member>,
     /// Those that pass through; they leave by themselves.
     passers: Vec<Member>,
@@ -181,6 +155,7 @@ impl Crowd {
             }),
             pumps,
             sampling,
+            rank_max: u32::MAX,
             members: HashMap::new(),
             passers: Vec::new(),
             clients: 0,
@@ -225,9 +200,17 @@ impl Crowd {
             .collect()
     }
 
-    /// Makes these the members: others leave, those missing begin to join, `rate` a second.
-    /// Returns when the last of them begins, and how many they are.
-    pub(super) fn resize(&mut self, wanted: &[Participant], rate: f64) -> (Instant, u32) {
+    /// Makes these the members: others leave, those missing begin to join, `rate` a second. Some
+    /// `passers` will be there at a time beside them. Returns when the last of them begins, and how
+    /// many they are.
+    pub(super) fn resize(
+        &mut self,
+        wanted: &[Participant],
+        passers: u32,
+        rate: f64,
+    ) -> (Instant, u32) {
+        let subscribers = wanted.iter().filter(|it| it.subscribe).count();
+        self.sample(passers.saturating_add(u32::try_from(subscribers).unwrap_or(u32::MAX)));
         let key = |it: &Participant| (it.room.clone(), it.identity.clone());
         let names: std::collections::HashSet<_> = wanted.iter().map(key).collect();
         self.members.retain(|name, member| {
@@ -250,6 +233,14 @@ impl Crowd {
             count += 1;
         }
         (begin, count)
+    }
+
+    /// Says how many will subscribe, so that those sampled are a share of them.
+    fn sample(&mut self, subscribers: u32) {
+        self.rank_max = self.rank_max.min(self.sampling.rank_max(subscribers));
+        for pump in &self.pumps {
+            pump.send(Command::SampleUpTo(self.rank_max));
+        }
     }
 
     /// One more that passes through.
@@ -289,10 +280,10 @@ impl Crowd {
             }
         });
         let tracks = tracks.collect();
-        let sampled = participant.subscribe && {
+        let sample_rank = participant.subscribe.then(|| {
             self.subscribers += 1;
-            self.sampling.includes(self.subscribers - 1)
-        };
+            Sampling::rank(self.subscribers)
+        });
         // Servers remember rooms and identities for a while, and what went wrong with them.
         let run = self.run;
         ClientSpec {
@@ -302,7 +293,7 @@ impl Crowd {
             subscribe: participant.subscribe,
             may_publish: participant.may_publish,
             layout: participant.layout,
-            sampled,
+            sample_rank,
             impairment: participant.impairment,
         }
     }

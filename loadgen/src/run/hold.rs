@@ -135,7 +135,9 @@ impl Run {
     async fn join(&mut self, hold: Hold, show: &mut dyn FnMut(&Live)) -> Duration {
         let began = Instant::now();
         let people = self.config.scenario.participants(hold.size);
-        let (last, count) = self.crowd.resize(&people, self.config.joins_per_s);
+        let passers = self.config.scenario.passers(hold.size);
+        let rate = self.config.joins_per_s;
+        let (last, count) = self.crowd.resize(&people, passers, rate);
         let deadline = last + JOIN_GRACE;
         while Instant::now() < deadline && !self.is_interrupted() {
             sleep(POLL).await;

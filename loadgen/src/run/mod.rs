@@ -3,6 +3,7 @@
 mod crowd;
 mod hold;
 mod rooms;
+mod sampling;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -25,8 +26,8 @@ use crate::shard_metrics::MetricsPage;
 use crate::watch::Process;
 
 use crowd::Crowd;
-pub use crowd::Sampling;
 pub use hold::{Hold, Live, Second};
+pub use sampling::Sampling;
 
 /// After the last join, before measuring: key frames, and layers that a server raises by and by.
 pub const SETTLE: Duration = Duration::from_secs(2);

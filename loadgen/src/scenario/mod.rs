@@ -133,6 +133,14 @@ impl Scenario {
         }
     }
 
+    /// How many of those who pass through are there at a time.
+    pub fn passers(&self, size: u32) -> u32 {
+        self.churn.as_ref().map_or(0, |churn| {
+            let rate = churn.joins_per_s * f64::from(size.max(1));
+            (rate * churn.stay.as_secs_f64()).ceil() as u32
+        })
+    }
+
     /// The room that churn goes through.
     pub fn churn_room(&self) -> String {
         let group = self.groups.first().map_or("churn", |group| &group.name);

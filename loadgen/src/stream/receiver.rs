@@ -84,6 +84,13 @@ impl Receiver {
         }
     }
 
+    /// What comes from now on is given to [`Self::receive_counted`].
+    pub fn stop_sampling(&mut self) {
+        for stream in &mut self.streams {
+            stream.stop_sampling();
+        }
+    }
+
     pub fn streams_len(&self) -> usize {
         self.streams.len()
     }

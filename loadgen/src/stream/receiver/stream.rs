@@ -44,6 +44,8 @@ pub(super) struct RxStream {
     window: SequenceWindow,
     reception: Reception,
     nack: NackList,
+    /// Its packets are decrypted, so that a key frame shows.
+    sampled: bool,
     /// When to ask for a key frame: decoding cannot go on without one.
     key_frame_at: Timestamp,
     freeze: FreezeDetector,
@@ -61,6 +63,7 @@ impl RxStream {
             window: SequenceWindow::default(),
             reception: Reception::default(),
             nack: NackList::default(),
+            sampled: false,
             key_frame_at: Timestamp::NEVER,
             freeze: FreezeDetector::default(),
             frozen: false,
@@ -99,6 +102,7 @@ impl RxStream {
         codec: Option<RxCodec>,
         meter: &mut Meter,
     ) -> Needs {
+        self.sampled = true;
         let begins = self.window.highest().is_none();
         let (seq, arrival) = self.sequence(now, view.seq, meter);
         if matches!(arrival, Arrival::Duplicate | Arrival::Old) {
@@ -140,6 +144,11 @@ impl RxStream {
         self.needs()
     }
 
+    pub(super) fn stop_sampling(&mut self) {
+        self.sampled = false;
+        self.key_frame_at = Timestamp::NEVER;
+    }
+
     pub(super) fn sender_report(&mut self, now: Timestamp, ntp: NtpTime) {
         self.reception.sender_report(now, ntp);
     }
@@ -167,7 +176,12 @@ impl RxStream {
         }
         if now >= self.key_frame_at && writer.pli(sender, self.ssrc).is_some() {
             meter.counters.plis_sent += 1;
-            self.key_frame_at = now + KEY_FRAME_REPEAT;
+            // Of packets that stay encrypted we cannot tell whether it came.
+            self.key_frame_at = if self.sampled {
+                now + KEY_FRAME_REPEAT
+            } else {
+                Timestamp::NEVER
+            };
         }
         if !writer.is_empty() {
             out(writer.written());

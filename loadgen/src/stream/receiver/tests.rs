@@ -173,3 +173,36 @@ fn streams_that_a_description_drops_end() {
     receiver.set_map(StreamMap::of(&Description::parse(&without).unwrap()));
     assert_eq!(receiver.streams_len(), 0);
 }
+
+#[test]
+fn a_stream_that_is_counted_asks_for_a_key_frame_once() {
+    let mut receiver = receiver();
+    let mut meter = Meter::default();
+    for seq in [1, 3] {
+        let packet = packet(VIDEO, seq, 0, 0);
+        assert!(receiver.receive_counted(Timestamp::ZERO, &packet, &mut meter));
+    }
+    let plis = plis_until(&mut receiver, Timestamp::from_millis(10_000), &mut meter);
+    assert_eq!(plis, 1, "number 2 was given up");
+}
+
+#[test]
+fn a_stream_that_is_sampled_no_more_waits_for_no_key_frame() {
+    for stops in [false, true] {
+        let mut receiver = receiver();
+        let mut meter = Meter::default();
+        receiver.receive_sampled(Timestamp::ZERO, &packet(VIDEO, 1, 0, 0), &mut meter);
+        if stops {
+            receiver.stop_sampling();
+        }
+        let plis = plis_until(&mut receiver, Timestamp::from_millis(3_000), &mut meter);
+        assert_eq!(plis > 0, !stops);
+    }
+}
+
+fn plis_until(receiver: &mut Receiver, end: Timestamp, meter: &mut Meter) -> u64 {
+    while receiver.next_timeout() < end {
+        receiver.handle_timeout(receiver.next_timeout(), meter, &mut |_| {});
+    }
+    meter.counters.plis_sent
+}
