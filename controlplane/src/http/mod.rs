@@ -5,6 +5,7 @@ mod join_params;
 mod listen;
 mod metrics;
 mod pages;
+mod patience;
 mod refusals;
 mod rtc;
 mod signal_socket;

@@ -1,5 +1,6 @@
 //! One client's signaling socket: requests to the room, responses to the client.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +10,10 @@ use livekit_protocol::SignalRequest;
 use millrace_shared::bucket::{Bucket, Rate};
 use millrace_shared::time::Timestamp;
 use prost::Message as _;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::patience::{Due, Patience};
 use super::refusals::Limit;
 use super::sockets::OpenSocket;
 use super::websocket::{CloseCode, Message, Opcode, ReadError, WebSocket};
@@ -20,14 +23,12 @@ use crate::room::{Requests, SignalSession};
 /// Largest message a client may send when the configuration sets no limit.
 pub(super) const MESSAGE_LEN_MAX: usize = 64 << 20;
 
-/// How often the client is pinged below the protocol, as LiveKit does: proxies close what is
-/// silent.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// Three pings without an answer: the client's network is gone, and TCP would not say so for a
-/// quarter of an hour.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long one write may take before the client counts as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Responses that leave with one write, if they are short: a longer one is not copied, as it may go to
+/// many. The two answers to a client's ping are the usual case.
+const RESPONSES_PER_WRITE: usize = 16;
+const SHORT_RESPONSE_LEN_MAX: usize = 512;
 /// How long responses are still sent after the request direction ended (LiveKit: 250 ms).
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long the client may take over its close frame. Closing TCP before it came could reset the
@@ -74,11 +75,8 @@ enum Step {
     Response(Option<EncodedResponse>),
     /// The room's queue took the request that waited.
     Room,
-    /// The client may be read again.
-    Resume,
     Message(Result<Message, ReadError>),
-    Ping,
-    Silence,
+    Due(Due),
 }
 
 #[derive(Debug)]
@@ -88,11 +86,9 @@ pub(super) struct SignalSocket {
     encoding: Encoding,
     /// A request that the room's queue had no place for. Nothing more is read until it is in.
     waiting: Option<Box<SignalRequest>>,
-    heard: Instant,
+    patience: Patience,
     opened: Instant,
     requests: Bucket,
-    /// Until when the client is not read.
-    paused_until: Option<Instant>,
     open: OpenSocket,
 }
 
@@ -108,10 +104,9 @@ impl SignalSocket {
             session,
             encoding: Encoding::default(),
             waiting: None,
-            heard: now,
+            patience: Patience::new(now),
             opened: now,
             requests: Bucket::default(),
-            paused_until: None,
             open,
         }
     }
@@ -142,34 +137,30 @@ impl SignalSocket {
     }
 
     async fn pump(&mut self) -> End {
-        let mut ping = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let paused_until = self.paused_until;
-            // Whom we do not read cannot be heard.
-            let silent_at = paused_until.unwrap_or(self.heard) + SILENCE_MAX;
-            let reads = self.waiting.is_none() && paused_until.is_none();
+            let (due_at, due) = self.patience.next();
+            let reads = self.waiting.is_none() && !self.patience.is_paused();
             let step = tokio::select! {
                 response = self.session.responses.recv() => Step::Response(response),
                 () = self.session.requests.send_waiting(&mut self.waiting), if self.waiting.is_some() => Step::Room,
                 message = self.socket.next(), if reads => Step::Message(message),
-                () = sleep_until(paused_until.unwrap_or(silent_at)), if paused_until.is_some() => Step::Resume,
-                _ = ping.tick() => Step::Ping,
-                () = sleep_until(silent_at) => Step::Silence,
+                () = sleep_until(due_at) => Step::Due(due),
             };
             let done = match step {
-                Step::Response(Some(response)) => self.write(&response).await,
+                Step::Response(Some(response)) => self.write(response).await,
                 Step::Response(None) => Err(End::Session),
                 Step::Room => Ok(()),
-                Step::Resume => {
-                    self.paused_until = None;
-                    self.heard = Instant::now();
-                    Ok(())
-                }
                 Step::Message(Ok(message)) => self.receive(message).await,
                 Step::Message(Err(error)) => Err(end_of(error)),
-                Step::Ping => self.send(Opcode::Ping, Bytes::new()).await,
-                Step::Silence => Err(End::Silent),
+                Step::Due(Due::Resume) => {
+                    self.patience.resume(Instant::now());
+                    Ok(())
+                }
+                Step::Due(Due::Ping) => {
+                    self.patience.note_pinged(Instant::now());
+                    self.send(Opcode::Ping, Bytes::new()).await
+                }
+                Step::Due(Due::Silence) => Err(End::Silent),
             };
             if let Err(end) = done {
                 return end;
@@ -178,8 +169,9 @@ impl SignalSocket {
     }
 
     async fn receive(&mut self, message: Message) -> Result<(), End> {
-        self.heard = Instant::now();
-        self.charge(message_len(&message));
+        let now = Instant::now();
+        self.patience.note_heard(now);
+        self.charge(now, message_len(&message));
         let request = match message {
             Message::Binary(bytes) => {
                 self.encoding = Encoding::Protobuf;
@@ -204,15 +196,14 @@ impl SignalSocket {
 
     /// Takes what a message costs out of what the client may ask for, though it is not there: the
     /// next message waits for it.
-    fn charge(&mut self, len: usize) {
-        let at = self.heard - self.opened;
-        let now = Timestamp::ZERO + at;
+    fn charge(&mut self, heard: Instant, len: usize) {
+        let now = Timestamp::ZERO + (heard - self.opened);
         let cost = u32::try_from(1 + len / REQUEST_BYTES).unwrap_or(u32::MAX);
         self.requests.force(now, REQUESTS, cost);
         let ready_at = self.requests.ready_at(REQUESTS, 1);
         if ready_at > now {
             self.open.refused(Limit::SignalRate);
-            self.paused_until = Some(self.heard + ready_at.since(now));
+            self.patience.pause(heard + ready_at.since(now));
         }
     }
 
@@ -220,11 +211,26 @@ impl SignalSocket {
         self.waiting = self.session.requests.try_send(request).err();
     }
 
-    async fn write(&mut self, response: &EncodedResponse) -> Result<(), End> {
-        match self.frame(response) {
-            Some((opcode, payload)) => self.send(opcode, payload).await,
-            None => Ok(()),
+    /// Writes a response, and those that wait behind it.
+    async fn write(&mut self, response: EncodedResponse) -> Result<(), End> {
+        let mut waiting = Some(response);
+        let mut left = RESPONSES_PER_WRITE;
+        while let Some(response) = waiting {
+            match self.frame(&response) {
+                Some((opcode, payload)) if payload.len() <= SHORT_RESPONSE_LEN_MAX => {
+                    self.socket.gather(opcode, &payload);
+                }
+                Some((opcode, payload)) => self.send(opcode, payload).await?,
+                None => {}
+            }
+            left -= 1;
+            waiting = match left {
+                0 => None,
+                _ => self.session.responses.try_recv(),
+            };
         }
+        let written = timeout(WRITE_TIMEOUT, self.socket.flush()).await;
+        self.wrote(written)
     }
 
     /// A response as the client reads it. Decoded ones are large, and what lives while a socket waits
@@ -245,8 +251,16 @@ impl SignalSocket {
     }
 
     async fn send(&mut self, opcode: Opcode, payload: Bytes) -> Result<(), End> {
-        match timeout(WRITE_TIMEOUT, self.socket.send(opcode, payload)).await {
-            Ok(Ok(())) => Ok(()),
+        let written = timeout(WRITE_TIMEOUT, self.socket.send(opcode, payload)).await;
+        self.wrote(written)
+    }
+
+    fn wrote(&mut self, written: Result<io::Result<()>, Elapsed>) -> Result<(), End> {
+        match written {
+            Ok(Ok(())) => {
+                self.patience.note_written(Instant::now());
+                Ok(())
+            }
             Ok(Err(_)) => Err(End::Client),
             Err(_) => Err(End::Silent),
         }
@@ -257,7 +271,7 @@ impl SignalSocket {
         self.session.requests = Requests::to_nobody();
         let deadline = Instant::now() + FLUSH_TIMEOUT;
         while let Ok(Some(response)) = timeout_at(deadline, self.session.responses.recv()).await {
-            if self.write(&response).await.is_err() {
+            if self.write(response).await.is_err() {
                 return;
             }
         }

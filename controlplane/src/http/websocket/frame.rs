@@ -15,8 +15,6 @@ use bytes::Bytes;
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
-/// Length of the longest header that a server writes.
-const WRITTEN_HEADER_LEN_MAX: usize = 10;
 /// RFC 6455 §5.5: a control frame carries no more.
 const CONTROL_LEN_MAX: usize = 125;
 /// Of one message. Clients send it whole; empty fragments without end would be work for nothing.
@@ -255,20 +253,18 @@ fn unmasked(payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
         .collect()
 }
 
-/// The header of a server's whole message.
-pub(crate) fn header(opcode: Opcode, len: usize) -> Bytes {
-    let mut header = Vec::with_capacity(WRITTEN_HEADER_LEN_MAX);
-    header.push(FIN | opcode.code());
+/// Appends the header of a server's whole message.
+pub(crate) fn put_header(frames: &mut Vec<u8>, opcode: Opcode, len: usize) {
+    frames.push(FIN | opcode.code());
     match (u8::try_from(len), u16::try_from(len)) {
-        (Ok(len @ 0..=125), _) => header.push(len),
+        (Ok(len @ 0..=125), _) => frames.push(len),
         (_, Ok(len)) => {
-            header.push(126);
-            header.extend(len.to_be_bytes());
+            frames.push(126);
+            frames.extend(len.to_be_bytes());
         }
         _ => {
-            header.push(127);
-            header.extend((len as u64).to_be_bytes());
+            frames.push(127);
+            frames.extend((len as u64).to_be_bytes());
         }
     }
-    header.into()
 }

@@ -8,7 +8,7 @@ mod tests;
 
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -75,6 +75,8 @@ pub(super) fn accept(parts: &mut Parts) -> Result<(Response, OnUpgrade), Refusal
 pub(super) struct WebSocket<S> {
     stream: S,
     reader: Reader,
+    /// Frames that wait for the next write.
+    gathered: Vec<u8>,
     /// Bytes of the longest message that is read.
     len_max: usize,
 }
@@ -84,6 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Self {
             stream,
             reader: Reader::default(),
+            gathered: Vec::new(),
             len_max,
         }
     }
@@ -125,11 +128,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         .await;
     }
 
-    /// Sends one frame, which is a whole message. After a failure, or a future that was dropped, the
-    /// socket is of no use.
+    /// Keeps a frame, which is a whole message, until the next [`Self::send`] or [`Self::flush`]: both
+    /// leave with one write. The payload is copied, so a long one is better sent.
+    pub(super) fn gather(&mut self, opcode: Opcode, payload: &[u8]) {
+        frame::put_header(&mut self.gathered, opcode, payload.len());
+        self.gathered.extend_from_slice(payload);
+    }
+
+    /// Sends one frame, and what was gathered before it. After a failure, or a future that was
+    /// dropped, the socket is of no use.
     pub(super) async fn send(&mut self, opcode: Opcode, payload: Bytes) -> io::Result<()> {
-        let mut frame = frame::header(opcode, payload.len()).chain(payload);
-        self.stream.write_all_buf(&mut frame).await?;
+        frame::put_header(&mut self.gathered, opcode, payload.len());
+        let frames = Bytes::from(mem::take(&mut self.gathered));
+        self.stream
+            .write_all_buf(&mut frames.chain(payload))
+            .await?;
+        self.stream.flush().await
+    }
+
+    /// Sends what was gathered.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        let gathered = mem::take(&mut self.gathered);
+        self.stream.write_all(&gathered).await?;
         self.stream.flush().await
     }
 

@@ -146,6 +146,29 @@ proptest! {
     }
 }
 
+#[tokio::test]
+async fn gathered_frames_leave_with_the_next_write() {
+    let (ours, theirs) = duplex(64 * 1024);
+    let mut ours = WebSocket::new(ours, 1 << 20);
+    let mut theirs = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+    ours.gather(Opcode::Binary, &[1; 200]);
+    ours.gather(Opcode::Text, b"two");
+    ours.send(Opcode::Binary, Bytes::from_static(&[3]))
+        .await
+        .unwrap();
+    ours.gather(Opcode::Binary, &[4]);
+    ours.flush().await.unwrap();
+    assert_eq!(ours.gathered.capacity(), 0);
+    for expected in [
+        Theirs::Binary(vec![1; 200].into()),
+        Theirs::text("two"),
+        Theirs::Binary(vec![3].into()),
+        Theirs::Binary(vec![4].into()),
+    ] {
+        assert_eq!(theirs.next().await.unwrap().unwrap(), expected);
+    }
+}
+
 /// Against the library that our clients and tests use.
 #[tokio::test]
 async fn another_implementation_understands_us() {
