@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use millrace_netio::Config as NetConfig;
+use millrace_netio::{Backend, Config as NetConfig};
 
 /// Where a media thread's transports send from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +33,15 @@ impl Source {
                 .map(|offset| SocketAddr::new(*ip, first.saturating_add(offset)))
                 .collect(),
         };
+        // A datagram that arrives while we nap need not tell a ring that waits for it. Where the server
+        // is on this machine it is the server's CPU that tells: half a microsecond a packet.
+        let backend = match self {
+            Self::Network { .. } => Backend::Mmsg,
+            // A call for each socket would be more than is saved.
+            Self::Ports { .. } => Backend::Auto,
+        };
         NetConfig {
+            backend,
             bind,
             // A burst of everything at once, as after a stall of the thread.
             socket_buffer_len: 32 << 20,
