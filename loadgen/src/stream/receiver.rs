@@ -6,7 +6,6 @@ mod stream;
 
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use millrace_shared::ids::Ssrc;
 use millrace_shared::time::{SeqNo, Timestamp};
 use millrace_shared::wire::rtcp::{RtcpPacket, RtcpWriter};
@@ -45,15 +44,14 @@ pub struct Receiver {
     report_at: Timestamp,
     /// When some stream asks for packets or a key frame.
     needs_at: Timestamp,
-    /// The stream that the last packet was of: the next one is mostly of it too, or of its neighbour.
-    recent: u32,
     /// That of `map`.
     transport_cc: Option<u8>,
+    /// Of `streams`, in their order: to look for a packet's stream without touching the others.
+    ssrcs: Box<[u32]>,
     streams: Vec<RxStream>,
     arrivals: ArrivalLog,
     ssrc: Ssrc,
     map: StreamMap,
-    by_ssrc: HashMap<u32, usize>,
 }
 
 impl Receiver {
@@ -63,13 +61,12 @@ impl Receiver {
             feedback_at: Timestamp::NEVER,
             report_at: Timestamp::NEVER,
             needs_at: Timestamp::NEVER,
-            recent: 0,
             transport_cc: None,
+            ssrcs: Box::default(),
             streams: Vec::new(),
             arrivals: ArrivalLog::default(),
             ssrc,
             map: StreamMap::default(),
-            by_ssrc: HashMap::new(),
         }
     }
 
@@ -78,10 +75,7 @@ impl Receiver {
         self.transport_cc = map.transport_cc;
         self.map = map;
         self.streams.retain(|stream| self.map.keeps(stream.ssrc()));
-        self.by_ssrc.clear();
-        for (index, stream) in self.streams.iter().enumerate() {
-            self.by_ssrc.insert(stream.ssrc(), index);
-        }
+        self.ssrcs = self.streams.iter().map(RxStream::ssrc).collect();
     }
 
     /// What comes from now on is given to [`Self::receive_counted`].
@@ -155,9 +149,9 @@ impl Receiver {
     /// A packet of the server's RTCP.
     pub fn receive_rtcp(&mut self, now: Timestamp, packet: &RtcpPacket<'_>) {
         if let RtcpPacket::SenderReport(report) = packet
-            && let Some(index) = self.by_ssrc.get(&report.ssrc.0)
+            && let Some(index) = self.known(report.ssrc.0)
         {
-            self.streams[*index].sender_report(now, report.info.ntp);
+            self.streams[index].sender_report(now, report.info.ntp);
         }
     }
 
@@ -196,12 +190,11 @@ impl Receiver {
     /// The stream of this SSRC, or the one that it repairs, and which of the two.
     fn stream(&mut self, now: Timestamp, ssrc: u32, pt: u8) -> Option<(&mut RxStream, bool)> {
         if let Some(index) = self.known(ssrc) {
-            self.recent = index as u32;
             return self.streams.get_mut(index).map(|stream| (stream, false));
         }
         if let Some(media) = self.map.repaired_by(ssrc) {
-            let index = self.by_ssrc.get(&media)?;
-            return self.streams.get_mut(*index).map(|stream| (stream, true));
+            let index = self.known(media)?;
+            return self.streams.get_mut(index).map(|stream| (stream, true));
         }
         let codec = self.map.codec(pt)?;
         if codec.repairs || self.streams.len() >= STREAMS_MAX {
@@ -210,19 +203,13 @@ impl Receiver {
         if self.report_at == Timestamp::NEVER {
             self.report_at = on_grid(now + REPORT_INTERVAL);
         }
-        self.by_ssrc.insert(ssrc, self.streams.len());
         self.streams.push(RxStream::new(Ssrc(ssrc), codec));
+        self.ssrcs = self.streams.iter().map(RxStream::ssrc).collect();
         self.streams.last_mut().map(|stream| (stream, false))
     }
 
     fn known(&self, ssrc: u32) -> Option<usize> {
-        let is = |index: &usize| {
-            let stream = self.streams.get(*index);
-            stream.is_some_and(|stream| stream.ssrc() == ssrc)
-        };
-        let recent = self.recent as usize;
-        let near = [recent, recent + 1, 0].into_iter().find(is);
-        near.or_else(|| self.by_ssrc.get(&ssrc).copied())
+        self.ssrcs.iter().position(|own| *own == ssrc)
     }
 
     fn send_feedback(&mut self, out: RtcpOutlet<'_>) {

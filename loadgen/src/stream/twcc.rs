@@ -16,18 +16,20 @@ const STATUSES_MAX: u64 = 1000;
 #[repr(C)]
 pub(super) struct ArrivalLog {
     arrivals: Vec<(ExtSeq, Timestamp)>,
-    highest: Option<ExtSeq>,
+    /// 0 before the first: numbers begin with cycle 1.
+    highest: ExtSeq,
     deltas: Vec<Option<i16>>,
     feedback_count: u8,
 }
 
 impl ArrivalLog {
     pub(super) fn record(&mut self, now: Timestamp, seq: SeqNo) {
-        let ext = match self.highest {
-            Some(highest) => highest.extend(seq),
-            None => ExtSeq::first(seq),
+        let ext = if self.highest == ExtSeq::default() {
+            ExtSeq::first(seq)
+        } else {
+            self.highest.extend(seq)
         };
-        self.highest = Some(self.highest.map_or(ext, |highest| highest.max(ext)));
+        self.highest = self.highest.max(ext);
         self.arrivals.push((ext, now));
     }
 
