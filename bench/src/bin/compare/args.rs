@@ -39,8 +39,9 @@ pub(crate) struct RunArguments {
     #[arg(long, value_parser = server)]
     pub(crate) b: Option<Server>,
     /// Scenario of millrace-loadgen and its size, as livestream:100; meetings:4x10 are four of ten,
-    /// livestreams:4x50 four with fifty viewers each; join:300 looks at joins alone. audio:80% is as many as keep the server's CPU busy so much,
-    /// audio:max as many as it can bear within --share. May be given again
+    /// livestreams:4x50 four with fifty viewers each; join:300 looks at joins alone. audio:80% is
+    /// as many as keep the server's CPU busy so much, audio:max as many as it can bear within
+    /// --share. May be given again
     #[arg(long, required = true, value_parser = load)]
     pub(crate) load: Vec<Load>,
     #[arg(long, default_value_t = 3)]
