@@ -337,6 +337,11 @@ impl Peer {
             self.media_seen = true;
             self.tell(PeerEvent::Media);
         }
+        if !self.connected {
+            // The server has its half of the handshake, and sends before we can read.
+            counters.strayed += 1;
+            return Err(DropReason::SrtpNoKeys);
+        }
         let now = around.now;
         if !self.sampled && self.receiver.receive_counted(now, datagram, around.meter) {
             return Ok(());
@@ -450,3 +455,6 @@ impl Peer {
 fn held(link: Option<&Link>) -> Timestamp {
     link.map_or(Timestamp::NEVER, Link::next_timeout)
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,7 +133,9 @@ impl MediaThread {
     fn fire_timers(&mut self, io: &mut dyn NetIo) {
         let (_, tx) = io.split();
         let epoch = self.epoch;
-        loop {
+        // Each entry once: one that arms itself again for the past must not keep the thread from its
+        // sockets and commands.
+        for _ in 0..self.timers.len() {
             let now = epoch.timestamp(Instant::now());
             let Some(Reverse((at, index))) = self.timers.peek().copied() else {
                 return;
