@@ -1,12 +1,14 @@
 //! One client's signaling socket: requests to the room, responses to the client.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use livekit_protocol::SignalRequest;
+use livekit_protocol::signal_request::Message as Request;
+use livekit_protocol::signal_response::Message as Response;
+use livekit_protocol::{Pong, SignalRequest};
 use millrace_shared::bucket::{Bucket, Rate};
 use millrace_shared::time::Timestamp;
 use prost::Message as _;
@@ -26,7 +28,7 @@ pub(super) const MESSAGE_LEN_MAX: usize = 64 << 20;
 /// How long one write may take before the client counts as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Responses that leave with one write, if they are short: a longer one is not copied, as it may go to
-/// many. The two answers to a client's ping are the usual case.
+/// many.
 const RESPONSES_PER_WRITE: usize = 16;
 const SHORT_RESPONSE_LEN_MAX: usize = 512;
 /// How long responses are still sent after the request direction ended (LiveKit: 250 ms).
@@ -139,7 +141,7 @@ impl SignalSocket {
     async fn pump(&mut self) -> End {
         loop {
             let (due_at, due) = self.patience.next();
-            let reads = self.waiting.is_none() && !self.patience.is_paused();
+            let reads = self.reads();
             let step = tokio::select! {
                 response = self.session.responses.recv() => Step::Response(response),
                 () = self.session.requests.send_waiting(&mut self.waiting), if self.waiting.is_some() => Step::Room,
@@ -150,7 +152,7 @@ impl SignalSocket {
                 Step::Response(Some(response)) => self.write(response).await,
                 Step::Response(None) => Err(End::Session),
                 Step::Room => Ok(()),
-                Step::Message(Ok(message)) => self.receive(message).await,
+                Step::Message(Ok(message)) => self.receive_all(message).await,
                 Step::Message(Err(error)) => Err(end_of(error)),
                 Step::Due(Due::Resume) => {
                     self.patience.resume(Instant::now());
@@ -165,6 +167,28 @@ impl SignalSocket {
             if let Err(end) = done {
                 return end;
             }
+        }
+    }
+
+    /// Whether the client is read now.
+    fn reads(&self) -> bool {
+        self.waiting.is_none() && !self.patience.is_paused()
+    }
+
+    /// A message, and those that were read together with it: clients ping in two forms at once, and
+    /// both answers leave with one write.
+    async fn receive_all(&mut self, message: Message) -> Result<(), End> {
+        let mut next = Some(message);
+        while let Some(message) = next {
+            self.receive(message).await?;
+            next = match self.reads() {
+                true => self.socket.next_read().map_err(end_of)?,
+                false => None,
+            };
+        }
+        match self.socket.has_gathered() {
+            true => self.flush_gathered().await,
+            false => Ok(()),
         }
     }
 
@@ -190,8 +214,20 @@ impl SignalSocket {
                 return Err(End::Client);
             }
         };
-        self.forward(Box::new(request));
+        match pong(&request) {
+            Some(pong) => self.answer(now, pong),
+            None => self.forward(Box::new(request)),
+        }
         Ok(())
+    }
+
+    /// Answers without the room, which nothing of this concerns but that the client is there: a
+    /// thousand silent clients ping five hundred times a second.
+    fn answer(&mut self, heard: Instant, pong: Response) {
+        self.session.responses.note_heard(heard);
+        if let Some((opcode, payload)) = self.frame(&EncodedResponse::new(pong)) {
+            self.socket.gather(opcode, &payload);
+        }
     }
 
     /// Takes what a message costs out of what the client may ask for, though it is not there: the
@@ -229,6 +265,10 @@ impl SignalSocket {
                 _ => self.session.responses.try_recv(),
             };
         }
+        self.flush_gathered().await
+    }
+
+    async fn flush_gathered(&mut self) -> Result<(), End> {
         let written = timeout(WRITE_TIMEOUT, self.socket.flush()).await;
         self.wrote(written)
     }
@@ -301,6 +341,22 @@ fn close_answer(payload: &Bytes) -> Bytes {
         None if payload.is_empty() => Bytes::new(),
         Some(1000..=1003 | 1007..=1011 | 3000..=4999) => payload.slice(..2),
         _ => Bytes::copy_from_slice(&(CloseCode::Protocol as u16).to_be_bytes()),
+    }
+}
+
+/// The answer to a ping, in the form that was asked.
+fn pong(request: &SignalRequest) -> Option<Response> {
+    let timestamp = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        i64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+    };
+    match request.message.as_ref()? {
+        Request::Ping(_) => Some(Response::Pong(timestamp())),
+        Request::PingReq(ping) => Some(Response::PongResp(Pong {
+            last_ping_timestamp: ping.timestamp,
+            timestamp: timestamp(),
+        })),
+        _ => None,
     }
 }
 

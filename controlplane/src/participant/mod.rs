@@ -58,9 +58,9 @@ pub(crate) struct Participant {
 
     #[serde(skip)]
     pub(crate) signal: Signal,
-    /// When the client was last heard.
+    /// When the room last had a request of the client.
     #[serde(skip, default = "Instant::now")]
-    pub(crate) heard_at: Instant,
+    pub(crate) asked_at: Instant,
     pub(crate) publisher: PublisherConnection,
     pub(crate) subscriber: Option<SubscriberConnection>,
 
@@ -126,6 +126,13 @@ impl Participant {
 
     pub(crate) fn send(&mut self, message: Message) {
         self.signal.send(message);
+    }
+
+    /// When the client was last heard.
+    pub(crate) fn heard_at(&self) -> Instant {
+        self.signal
+            .heard_at()
+            .map_or(self.asked_at, |at| at.max(self.asked_at))
     }
 
     /// Sends what others are sent, too.

@@ -11,6 +11,7 @@ use livekit_protocol as proto;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use proto::signal_response::Message;
+use tokio::time::Instant;
 
 /// Responses waiting for one socket. A join into a room of a thousand is one message, so this is
 /// some seconds of a busy room. A client that falls further behind loses its socket and resumes.
@@ -83,6 +84,8 @@ struct Queue {
     /// The socket takes no more.
     abandoned: bool,
     reader: Option<Waker>,
+    /// When the socket last answered its client without the room.
+    heard_at: Option<Instant>,
 }
 
 impl Queue {
@@ -148,6 +151,11 @@ impl Responses {
         .await
     }
 
+    /// Tells the room that the client is there, without waking it.
+    pub(crate) fn note_heard(&self, now: Instant) {
+        lock(&self.0).heard_at = Some(now);
+    }
+
     /// What waits now; none when nothing does.
     pub fn try_recv(&mut self) -> Option<EncodedResponse> {
         lock(&self.0).pop()
@@ -201,6 +209,8 @@ pub(crate) struct Signal {
     connection: ConnectionId,
     sender: Option<Sender>,
     overflowed: bool,
+    /// [`Queue::heard_at`] of a socket that is closed.
+    heard_at: Option<Instant>,
 }
 
 impl Signal {
@@ -224,6 +234,7 @@ impl Signal {
                 overflow,
             }),
             overflowed: false,
+            heard_at: None,
         };
         (signal, responses)
     }
@@ -265,13 +276,22 @@ impl Signal {
                 sender.overflow.note();
                 self.overflowed = true;
             }
-            self.sender = None;
+            self.close();
         }
     }
 
     /// Ends the socket after what is queued.
     pub(crate) fn close(&mut self) {
+        self.heard_at = self.heard_at();
         self.sender = None;
+    }
+
+    /// When the socket last answered its client without the room.
+    pub(crate) fn heard_at(&self) -> Option<Instant> {
+        match &self.sender {
+            Some(sender) => lock(&sender.queue).heard_at,
+            None => self.heard_at,
+        }
     }
 }
 

@@ -231,7 +231,7 @@ impl Room {
             single_connection,
             subscriber_primary,
             signal,
-            heard_at: Instant::now(),
+            asked_at: Instant::now(),
             publisher,
             subscriber,
             pending: Vec::new(),

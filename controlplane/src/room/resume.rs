@@ -43,7 +43,7 @@ impl Room {
         if another || gone {
             return refused();
         }
-        let heard_at = participant.heard_at;
+        let heard_at = participant.heard_at();
         let (signal, session) = self.connect_signal(id);
         let room_sid = self.sid.clone();
         let Some(participant) = self.participant_mut(id) else {
@@ -51,7 +51,7 @@ impl Room {
         };
         participant.signal.close();
         participant.signal = signal;
-        participant.heard_at = Instant::now();
+        participant.asked_at = Instant::now();
         tracing::info!(
             participant = participant.identity,
             participant_sid = participant.sid,

@@ -1,7 +1,5 @@
 //! Requests of a client, each to its place.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use livekit_protocol as proto;
 use proto::request_response::{Reason, Request};
 use proto::signal_request::Message as SignalMessage;
@@ -29,7 +27,7 @@ impl Room {
             // From a socket that a resume replaced.
             return;
         }
-        participant.heard_at = Instant::now();
+        participant.asked_at = Instant::now();
         let Some(message) = request.message else {
             return;
         };
@@ -53,14 +51,6 @@ impl Room {
             }
             SignalMessage::SyncState(state) => self.sync_state(id, &state),
             SignalMessage::Simulate(scenario) => self.simulate(id, &scenario),
-            SignalMessage::Ping(_) => participant.send(Message::Pong(now_ms())),
-            SignalMessage::PingReq(ping) => {
-                let pong = proto::Pong {
-                    last_ping_timestamp: ping.timestamp,
-                    timestamp: now_ms(),
-                };
-                participant.send(Message::PongResp(pong));
-            }
             SignalMessage::UpdateMetadata(update) => self.update_own_metadata(id, update),
             SignalMessage::UpdateAudioTrack(update) => self.update_audio_track(id, update),
             SignalMessage::UpdateVideoTrack(update) => self.update_video_track(id, update),
@@ -80,7 +70,7 @@ impl Room {
                 let request = Request::UnpublishDataTrack(request);
                 self.respond(id, 0, Reason::NotFound, "", request);
             }
-            // Blobs are not offered; layers are told by the media.
+            // The socket answers pings. Blobs are not offered; layers are told by the media.
             _ => {}
         }
     }
@@ -181,11 +171,4 @@ impl Room {
         }
         true
     }
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -97,6 +97,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// The next message, if all of it was read together with the one before.
+    pub(super) fn next_read(&mut self) -> Result<Option<Message>, ReadError> {
+        self.reader.next(self.len_max)
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, ReadError>> {
         loop {
             if let Some(message) = self.reader.next(self.len_max)? {
@@ -133,6 +138,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     pub(super) fn gather(&mut self, opcode: Opcode, payload: &[u8]) {
         frame::put_header(&mut self.gathered, opcode, payload.len());
         self.gathered.extend_from_slice(payload);
+    }
+
+    pub(super) fn has_gathered(&self) -> bool {
+        !self.gathered.is_empty()
     }
 
     /// Sends one frame, and what was gathered before it. After a failure, or a future that was

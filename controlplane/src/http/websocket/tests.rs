@@ -196,3 +196,19 @@ async fn another_implementation_understands_us() {
     let answer = ours.next().await;
     assert_eq!(answer, Ok(Message::Close(Bytes::from_static(&[3, 241]))));
 }
+
+#[tokio::test]
+async fn what_was_read_together_is_there_without_reading_again() {
+    let (ours, mut theirs) = duplex(1000);
+    let mut socket = WebSocket::new(ours, LEN_MAX);
+    let third = frame(0x81, b"three");
+    let (begun, rest) = third.split_at(4);
+    let together = [&frame(0x81, b"one"), &frame(0x81, b"two"), begun].concat();
+    theirs.write_all(&together).await.unwrap();
+    assert_eq!(socket.next_read(), Ok(None));
+    assert_eq!(socket.next().await, text("one"));
+    assert_eq!(socket.next_read().transpose(), Some(text("two")));
+    assert_eq!(socket.next_read(), Ok(None));
+    theirs.write_all(rest).await.unwrap();
+    assert_eq!(socket.next().await, text("three"));
+}

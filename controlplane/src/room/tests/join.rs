@@ -181,34 +181,6 @@ async fn rooms_are_made_only_by_those_who_may() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pings_are_answered_both_ways() {
-    let node = Node::start().await;
-    let mut alice = node.join("alice").await;
-    alice.send(proto::signal_request::Message::Ping(1)).await;
-    let request = proto::Ping {
-        timestamp: 42,
-        rtt: 3,
-    };
-    alice
-        .send(proto::signal_request::Message::PingReq(request))
-        .await;
-    let pong = alice
-        .wait(|message| match message {
-            Message::Pong(at) => Some(at),
-            _ => None,
-        })
-        .await;
-    assert!(pong > 0);
-    let response = alice
-        .wait(|message| match message {
-            Message::PongResp(pong) => Some(pong),
-            _ => None,
-        })
-        .await;
-    assert_eq!(response.last_ping_timestamp, 42);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_token_comes_at_once_and_says_what_is() {
     let settings = Settings {
         token_signer: std::sync::Arc::new(|claims| {

@@ -4,6 +4,7 @@ use millrace_shared::link::{Command, Event, TransportReport};
 use proto::leave_request::Action;
 use proto::participant_info::State;
 use proto::signal_response::Message;
+use tokio::time::Instant;
 
 use super::harness::{
     Client, Node, PUBLISH, answer_to, claims, microphone, next_response, pass, restarted,
@@ -80,6 +81,32 @@ async fn a_resume_tells_what_was_missed() {
     assert_eq!(transport, alice.transport(true));
     assert!(offer.unwrap().sdp.contains(&ice.ufrag));
     assert_eq!(node.rooms.metrics().resumes, 1);
+}
+
+/// The client knows that who left before it was last heard is gone; and an identity that came back since
+/// would seem to leave again.
+#[tokio::test(start_paused = true)]
+async fn who_left_before_the_last_ping_is_not_told_again() {
+    for socket_is_closed in [false, true] {
+        let node = Node::start().await;
+        let mut alice = node.join_active("alice").await;
+        let bob = node.join_active("bob").await;
+        bob.send(proto::signal_request::Message::Leave(Default::default()))
+            .await;
+        pass(1).await;
+        // The socket answered a ping.
+        alice.session.responses.note_heard(Instant::now());
+        if socket_is_closed {
+            alice.session.requests = Requests::to_nobody();
+            pass(1).await;
+        }
+        let messages = resume(&node, &mut alice).await;
+        let Message::Update(update) = &messages[1] else {
+            panic!("{messages:?}");
+        };
+        let identities: Vec<_> = update.participants.iter().map(|it| &it.identity).collect();
+        assert_eq!(identities, ["alice"], "closed: {socket_is_closed}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -179,7 +179,10 @@ async fn a_client_that_reads_nothing_loses_its_socket() {
     let node = Node::start().await;
     let alice = node.join_active("alice").await;
     for _ in 0..600 {
-        alice.send(proto::signal_request::Message::Ping(1)).await;
+        let unknown = proto::MuteTrackRequest::default();
+        alice
+            .send(proto::signal_request::Message::Mute(unknown))
+            .await;
     }
     assert_eq!(node.rooms.metrics().signal_overflows, 1);
     // Its media goes on, so it stays.
