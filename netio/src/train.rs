@@ -138,15 +138,19 @@ impl Trains {
         self.train(index).generation
     }
 
-    /// Appends to the train that `hint` names, if that is still open, goes to `path` and fits.
+    /// Appends to the train that `hint` names, if that is still open, goes to `path` and fits. If it
+    /// does not fit, the train is complete: the one that the datagram opens must not leave before.
     pub(crate) fn join(&mut self, path: &Tuple, hint: TrainHint, len: usize) -> Option<Place> {
         let train = self.trains.get_mut(usize::from(hint.index()))?;
-        let fits = train.state == State::Open
+        let is_open = train.state == State::Open
             && train.generation == hint.generation()
-            && train.path == *path
-            && len <= train.segment_len
-            && train.len + len <= self.train_len;
-        if !fits {
+            && train.path == *path;
+        if !is_open {
+            return None;
+        }
+        if len > train.segment_len || train.len + len > self.train_len {
+            train.state = State::Complete;
+            self.complete.push_back(hint.index());
             return None;
         }
         let place = Place {
@@ -380,10 +384,24 @@ mod tests {
         trains.bytes(place).fill(1);
         let place = trains.join(&path(1), hint, 100).unwrap();
         assert_eq!(trains.bytes(place).len(), 100);
-        assert!(trains.join(&path(1), hint, 100).is_none());
         assert!(trains.join(&path(2), hint, 50).is_none());
-        assert!(trains.join(&path(1), hint, 50).is_some());
+        assert_eq!(trains.complete_count(), 0);
+        assert!(trains.join(&path(1), hint, 100).is_none());
         assert_eq!(trains.complete_count(), 1);
+        assert!(trains.join(&path(1), hint, 50).is_none());
+    }
+
+    /// Most of all where the later train completes first.
+    #[test]
+    fn what_is_too_long_for_its_train_leaves_after_it() {
+        let mut trains = Trains::new(4, 3_000).unwrap();
+        let (_, first) = trains.open(0, &path(1), 100, 8).unwrap();
+        assert!(trains.join(&path(1), first, 200).is_none());
+        let (_, second) = trains.open(0, &path(1), 200, 8).unwrap();
+        assert!(trains.join(&path(1), second, 100).is_some());
+        assert_eq!(trains.next_ready(Ready::Complete), Some(first.index()));
+        assert_eq!(trains.next_ready(Ready::Complete), Some(second.index()));
+        assert_eq!(trains.next_ready(Ready::All), None);
     }
 
     #[test]

@@ -32,11 +32,12 @@ const LIMITED: &str = "generator limited";
 pub(crate) type Figures = BTreeMap<String, f64>;
 
 /// In the order in which they are printed.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "size",
     "packets/s delivered",
     "bytes per packet",
     LOST,
+    "reordered, %",
     "server CPU, %",
     CPU_PER_PACKET,
     PACKETS_PER_CPU_S,
@@ -111,6 +112,8 @@ pub(crate) fn of(outcome: &Outcome, load: &Load) -> Result<Figures, String> {
     put("bytes per packet", step.delivered.bytes as f64 / packets);
     let lost = step.integrity.lost as f64 / step.integrity.expected.max(1) as f64;
     put(LOST, 100.0 * lost);
+    let reordered = step.integrity.reordered as f64 / step.integrity.expected.max(1) as f64;
+    put("reordered, %", 100.0 * reordered);
     put(CPU_PER_PACKET, 1e6 * cpu_s / packets);
     put(PACKETS_PER_CPU_S, packets / cpu_s.max(1e-3));
     put_latency(&mut put, &step.latency);
