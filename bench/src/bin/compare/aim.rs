@@ -1,5 +1,7 @@
 //! Finds the size of a load that keeps a server as busy as is wanted.
 
+use millrace_loadgen::report::model::Step;
+
 use crate::args::{Load, RunArguments, Server, Size};
 use crate::run::{Outcome, Trial};
 
@@ -7,8 +9,9 @@ const LOOKS_MAX: usize = 5;
 const LOOK_S: u64 = 3;
 /// Near enough to the share of CPU that is wanted.
 const NEAR: f64 = 0.07;
-/// A larger load that delivers no more than this has found the limit.
-const GROWTH_MIN: f64 = 1.04;
+/// A server that loses more, or of which more than one packet in a hundred is later, bears no more.
+const LOST_MAX: f64 = 0.01;
+const LATE_MAX_NS: u64 = 500_000_000;
 
 /// A size, and a sentence where it is not what was asked for.
 pub(crate) struct Aimed {
@@ -106,33 +109,105 @@ fn busy(
     Ok(Aimed { size, note: None })
 }
 
+/// The largest load that the server delivers within its share of a CPU. Beyond it a server works for
+/// packets that come too late or are lost, which is not what a packet costs.
 fn most(arguments: &RunArguments, server: &Server, load: &Load) -> Result<Aimed, String> {
     // Without a limit first, so that the share leads to where the limit will be.
     let first = start(load);
     let outcome = look(arguments, server, load, first, None)?;
     let used = outcome.cpu_s() / outcome.step()?.measured_s;
-    let mut size = (f64::from(first) * arguments.share / used.max(0.01)).ceil() as u32;
-    let mut best = (0.0, size);
+    let guess = f64::from(first) * arguments.share / used.max(0.01);
+    let mut bounds = Bounds::default();
+    let mut note = None;
     for _ in 0..LOOKS_MAX {
+        let Some(size) = bounds.next(guess) else {
+            break;
+        };
         let outcome = look(arguments, server, load, size, Some(arguments.share))?;
         let step = outcome.step()?;
-        let delivered = step.delivered.packets as f64 / step.measured_s;
         if step.generator.limited_by.is_some() {
-            let note = format!("{}: the generator was the limit at {size}", server.name);
-            let size = if best.0 > 0.0 { best.1 } else { size };
-            return Ok(Aimed {
-                size,
-                note: Some(note),
-            });
+            note = Some(format!(
+                "{}: the generator was the limit at {size}",
+                server.name
+            ));
         }
-        if delivered < best.0 * GROWTH_MIN {
-            break;
-        }
-        best = (delivered, size);
-        size = (f64::from(size) * 1.3).ceil() as u32;
+        bounds.note(size, is_borne(step));
     }
-    Ok(Aimed {
-        size: best.1,
-        note: None,
-    })
+    match bounds.borne {
+        Some(size) => Ok(Aimed { size, note }),
+        None => Err(format!("{} bears none of {}", server.name, load.text)),
+    }
+}
+
+fn is_borne(step: &Step) -> bool {
+    let lost = step.integrity.lost as f64 / step.integrity.expected.max(1) as f64;
+    let late_ns = step.latency.percentile_ns(99.0).unwrap_or(u64::MAX);
+    step.generator.limited_by.is_none() && lost <= LOST_MAX && late_ns <= LATE_MAX_NS
+}
+
+/// Between which sizes the limit is.
+#[derive(Default)]
+struct Bounds {
+    borne: Option<u32>,
+    too_large: Option<u32>,
+}
+
+impl Bounds {
+    fn note(&mut self, size: u32, is_borne: bool) {
+        if is_borne {
+            self.borne = Some(size);
+        } else {
+            self.too_large = Some(size);
+        }
+    }
+
+    /// None when they are near enough.
+    fn next(&self, guess: f64) -> Option<u32> {
+        let size = match (self.borne.map(f64::from), self.too_large.map(f64::from)) {
+            (None, None) => guess,
+            (Some(borne), None) => borne * 1.25,
+            (None, Some(too_large)) => too_large * 0.7,
+            (Some(borne), Some(too_large)) => {
+                if too_large / borne - 1.0 < NEAR {
+                    return None;
+                }
+                (borne + too_large) / 2.0
+            }
+        };
+        let size = size.ceil() as u32;
+        (Some(size) != self.borne && Some(size) != self.too_large).then_some(size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size found for a server that bears `limit`, and the looks it took.
+    fn found(guess: f64, limit: u32) -> (Option<u32>, usize) {
+        let mut bounds = Bounds::default();
+        let mut looks = 0;
+        while looks < LOOKS_MAX
+            && let Some(size) = bounds.next(guess)
+        {
+            looks += 1;
+            bounds.note(size, size <= limit);
+        }
+        (bounds.borne, looks)
+    }
+
+    #[test]
+    fn the_largest_load_that_is_borne_is_found_from_either_side() {
+        for (guess, limit) in [(500.0, 1000), (900.0, 1000), (1100.0, 1000), (1400.0, 1000)] {
+            let (size, looks) = found(guess, limit);
+            let size = size.unwrap();
+            assert!(
+                size <= limit && f64::from(size) > 0.86 * f64::from(limit),
+                "{guess}: {size}"
+            );
+            assert!(looks <= LOOKS_MAX);
+        }
+        assert_eq!(found(2.0, 2), (Some(2), 2));
+        assert_eq!(found(3.0, 0).0, None);
+    }
 }

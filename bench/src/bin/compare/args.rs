@@ -40,7 +40,7 @@ pub(crate) struct RunArguments {
     pub(crate) b: Option<Server>,
     /// Scenario of millrace-loadgen and its size, as livestream:100; meetings:4x10 are four of ten,
     /// livestreams:4x50 four with fifty viewers each; join:300 looks at joins alone. audio:80% is
-    /// as many as keep the server's CPU busy so much, audio:max as many as it can bear within
+    /// as many as keep the server's CPU busy so much, audio:max as many as it delivers within
     /// --share. May be given again
     #[arg(long, required = true, value_parser = load)]
     pub(crate) load: Vec<Load>,
@@ -50,7 +50,7 @@ pub(crate) struct RunArguments {
     #[arg(long, default_value_t = 7)]
     pub(crate) duration: u64,
     /// Share of a CPU that a server gets where it is to be saturated (cgroup, root)
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = 0.75)]
     pub(crate) share: f64,
     /// Measures the ceiling beside a saturated server, at its size and mean train
     #[arg(long)]
