@@ -1,8 +1,8 @@
 //! The project's own commands.
 //!
 //! `cargo xtask test` is what CI runs: format, lints, documentation, unit and integration tests,
-//! and every browser cell once. `cargo xtask deep` adds the long measurements, `cargo xtask bench`
-//! measures speed.
+//! every browser cell once, and the attacks. `cargo xtask deep` does all of it at length, `cargo xtask
+//! bench` measures speed.
 
 mod bench;
 mod count;
@@ -17,9 +17,10 @@ use std::process::ExitCode;
 use count::Counts;
 
 const USAGE: &str = "\
-cargo xtask test      format, lints, tests and each browser cell once (CI runs this)
-cargo xtask deep      test, then 2,000 seeds of the simulated node, medians of five, long holds,
-                      namespaces, restarts, churn
+cargo xtask test      format, lints, tests, each browser cell once, the attacks (CI runs this)
+cargo xtask deep      the same with each step as long as it can be: browser cells with medians of five, long
+                      holds, namespaces and outages, 2,000 seeds of the simulated node, all attacks, everything
+                      without io_uring, fuzzing. About two hours
 cargo xtask browsers [name...]   the browser cells alone, or those whose name contains a word
 cargo xtask fuzz [target] [seconds]   libFuzzer over one target or all, 30 s each
 cargo xtask denied [command...]   the command where io_uring is denied; without one, the whole suite

@@ -9,15 +9,7 @@ use crate::count::{Counts, step_end};
 use crate::{denied, fuzz, install};
 
 pub(crate) fn test(root: &Path) -> Result<Counts, String> {
-    install::all(root)?;
-    let mut counts = Counts::default();
-    counts += checks(root)?;
-    counts += step(
-        root,
-        "tests",
-        "cargo",
-        &["test", "--workspace", "--no-fail-fast"],
-    )?;
+    let mut counts = sources(root)?;
     counts += browsers(root, &[])?;
     counts += hostile(root, &["--quick"])?;
     counts += denied::short(root)?;
@@ -37,17 +29,12 @@ fn simulation(root: &Path) -> Result<Counts, String> {
     run(root, "seeds of the simulated node", &mut command)
 }
 
-/// Longer than CI may take.
+/// Longer than CI may take: all of [`test`], each step as long as it can be.
 pub(crate) fn deep(root: &Path) -> Result<Counts, String> {
-    let mut counts = test(root)?;
+    let mut counts = sources(root)?;
+    counts += browsers(root, &["--deep"])?;
     counts += simulation(root)?;
     counts += hostile(root, &[])?;
-    counts += step(
-        root,
-        "deep browser cells",
-        "node",
-        &["tests/browser/run.mjs", "--deep"],
-    )?;
     counts += denied::whole(root)?;
     counts += fuzz::fuzz(root, &[])?;
     Ok(counts)
@@ -76,6 +63,19 @@ pub(crate) fn browsers(root: &Path, names: &[&str]) -> Result<Counts, String> {
     let mut arguments = vec!["tests/browser/run.mjs"];
     arguments.extend(names);
     step(root, "browser cells", "node", &arguments)
+}
+
+/// Format, lints, documentation, unit and integration tests.
+fn sources(root: &Path) -> Result<Counts, String> {
+    install::all(root)?;
+    let mut counts = checks(root)?;
+    counts += step(
+        root,
+        "tests",
+        "cargo",
+        &["test", "--workspace", "--no-fail-fast"],
+    )?;
+    Ok(counts)
 }
 
 fn checks(root: &Path) -> Result<Counts, String> {
