@@ -29,7 +29,7 @@ fn simulation(root: &Path) -> Result<Counts, String> {
     run(root, "seeds of the simulated node", &mut command)
 }
 
-/// Longer than CI may take: all of [`test`], each step as long as it can be.
+/// Longer than CI may take: all of [`test()`], each step as long as it can be.
 pub(crate) fn deep(root: &Path) -> Result<Counts, String> {
     let mut counts = sources(root)?;
     counts += browsers(root, &["--deep"])?;
