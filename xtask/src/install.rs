@@ -4,13 +4,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A program the tests run, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("chromium", "chromium"),
     ("firefox-esr", "firefox-esr"),
     ("pulseaudio", "pulseaudio"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("node", "nodejs"),
+    ("npm", "npm"),
     ("python3", "python3"),
 ];
 
@@ -24,11 +25,14 @@ pub(crate) fn all(root: &Path) -> Result<(), String> {
 }
 
 fn programs() -> Result<(), String> {
-    let missing: Vec<&str> = PROGRAMS
+    let mut missing: Vec<&str> = PROGRAMS
         .iter()
         .filter(|(program, _)| !on_path(program))
         .map(|(_, package)| *package)
         .collect();
+    if !makes_environments() {
+        missing.push("python3-venv");
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -83,9 +87,7 @@ fn python(root: &Path) -> Result<(), String> {
         return Ok(());
     }
     let venv_arg = venv.display().to_string();
-    run("python3", &["-m", "venv", &venv_arg]).map_err(|error| {
-        format!("{error}; on Debian `apt-get install python3-venv` may be what is missing")
-    })?;
+    run("python3", &["-m", "venv", &venv_arg])?;
     let pip = venv.join("bin/pip").display().to_string();
     let mut arguments = vec!["install", "--quiet", "--disable-pip-version-check"];
     arguments.extend(PYTHON_PACKAGES);
@@ -102,6 +104,15 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
         )),
         Err(error) => Err(format!("{program} does not start: {error}")),
     }
+}
+
+/// Debian's Python comes without what a virtual environment needs.
+fn makes_environments() -> bool {
+    Command::new("python3")
+        .args(["-c", "import ensurepip, venv"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 pub(crate) fn on_path(program: &str) -> bool {
