@@ -16,6 +16,11 @@ pub(crate) struct Arguments {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Runs loads and prints the servers and their ratio
+    ///
+    /// A server is a command, started on the bench bed (needs root): two network namespaces and a veth
+    /// pair that cuts trains, the server on CPU 0, the load on CPU 1. Or it is a server that runs
+    /// already, given as URL#PID, with the API key `devkey` and the secret of `--secret`: there is no
+    /// bed then, and the server is for the caller to pin.
     Run(Box<RunArguments>),
     /// Prints the goals beside what earlier runs measured
     Goals {
@@ -27,9 +32,6 @@ pub(crate) enum Command {
     Scrape { address: String },
 }
 
-/// A server is a command, started on the bench bed (needs root): two network namespaces and a veth
-/// pair that cuts trains, the server on CPU 0, the load on CPU 1. Or it is a server that runs
-/// already, given as URL#PID, with the API key `devkey` and the secret of `--secret`.
 #[derive(Args, Debug)]
 pub(crate) struct RunArguments {
     /// First server, as NAME=COMMAND or NAME=URL#PID
