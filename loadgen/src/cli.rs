@@ -118,7 +118,8 @@ pub(crate) struct Common {
     pub(crate) single_connection: bool,
     #[arg(long, default_value_t = 50.0)]
     pub(crate) joins_per_second: f64,
-    /// Subscribers of which every packet is decrypted, checked and timed, spread evenly over all
+    /// Subscribers of which every packet is decrypted, checked and timed, spread evenly over all. A
+    /// search goes back to smaller loads with fewer of them: none begins to be sampled later
     #[arg(long, default_value_t = 30)]
     pub(crate) sampled: u32,
     /// A bad network for those who only subscribe, as loss=1%,delay=30ms,jitter=5ms,rate=2M

@@ -49,7 +49,7 @@ counters! {
     /// Datagrams of RTP received, of all clients.
     received,
     received_bytes,
-    /// Of these, decrypted, checked and timed.
+    /// Of these, those of sampled clients: decrypted, checked and timed, if they are no repairs.
     sampled,
     /// Numbers that were passed over when a later packet came.
     missing,
@@ -69,7 +69,7 @@ counters! {
     skipped,
     /// Packets of padding, which servers send to probe.
     padding,
-    /// Packets too late, or of an unknown stream.
+    /// Packets too late, of an unknown stream, or before their keys.
     strayed,
     /// Video frames received whole, or at least their last packet.
     frames,

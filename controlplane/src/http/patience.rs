@@ -8,8 +8,8 @@ use tokio::time::Instant;
 /// whatever else is sent): proxies close what is silent. Clients ping far more often, so that a
 /// thousand of them are not woken for nothing.
 const PING_AFTER: Duration = Duration::from_secs(10);
-/// Three pings without an answer: the client's network is gone, and TCP would not say so for a
-/// quarter of an hour.
+/// Two pings without an answer, ten seconds after the second: the client's network is gone, and TCP
+/// would not say so for a quarter of an hour.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// What is to be done when nothing else happens.

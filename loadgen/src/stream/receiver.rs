@@ -54,6 +54,8 @@ pub struct Receiver {
     map: StreamMap,
 }
 
+const _: () = assert!(std::mem::offset_of!(Receiver, arrivals) <= 72);
+
 impl Receiver {
     /// `ssrc` is the one that our reports come from.
     pub fn new(ssrc: Ssrc) -> Self {

@@ -34,7 +34,7 @@ impl Default for Needs {
     }
 }
 
-/// What a packet counted by its header needs stands first, within one line of memory.
+/// What a packet counted by its header needs stands first, within two lines of memory.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct RxStream {
@@ -53,6 +53,8 @@ pub(super) struct RxStream {
     frozen: bool,
     last: Option<(Origin, u32, ExtSeq)>,
 }
+
+const _: () = assert!(std::mem::offset_of!(RxStream, reception) <= 128);
 
 impl RxStream {
     pub(super) fn new(ssrc: Ssrc, codec: RxCodec) -> Self {
