@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use millrace_loadgen::dial::{Address, DialError, Tls, Trust};
 use millrace_loadgen::impair::Impairment;
 use millrace_loadgen::pump::RECEIVE_INTERVAL;
+use millrace_loadgen::relay::Faults;
 use millrace_loadgen::report::model::Slo;
 use millrace_loadgen::run::SourceChoice;
 
@@ -125,6 +126,12 @@ pub(crate) struct Common {
     /// A bad network for those who only subscribe, as loss=1%,delay=30ms,jitter=5ms,rate=2M
     #[arg(long, value_parser = impairment)]
     pub(crate) impair: Option<Impairment>,
+    /// Spoil media between the server, whose UDP address is then --media-address, and its
+    /// subscribers: delay=20ms,service=5us (for each packet, one after the other),
+    /// duplicate=20,reorder=7,forge=100,drop=50 (every n-th packet of a client). It shows that the
+    /// generator finds what is known beforehand
+    #[arg(long, requires = "media_address", value_parser = faults)]
+    pub(crate) spoil: Option<Faults>,
     /// Send this instead of made media: IVF with VP8, Ogg with Opus, or H.264 in Annex B
     #[arg(long, value_name = "FILE")]
     pub(crate) recording: Vec<PathBuf>,
@@ -272,6 +279,37 @@ fn impairment(text: &str) -> Result<Impairment, String> {
     Ok(impairment)
 }
 
+fn faults(text: &str) -> Result<Faults, String> {
+    let mut faults = Faults::default();
+    for part in text.split(',') {
+        let (name, value) = part.split_once('=').ok_or("a part is name=value")?;
+        let wrong = || format!("{value} is no value for {name}");
+        let every = || value.parse().map_err(|_| wrong());
+        let time = || {
+            let (digits, unit_s) = match value.strip_suffix("us") {
+                Some(digits) => (digits, 1e-6),
+                None => (value.strip_suffix("ms").unwrap_or(value), 1e-3),
+            };
+            let number: f64 = digits.parse().map_err(|_| wrong())?;
+            Duration::try_from_secs_f64(number * unit_s).map_err(|_| wrong())
+        };
+        match name {
+            "delay" => faults.delay = time()?,
+            "service" => faults.service = time()?,
+            "duplicate" => faults.duplicate_every = every()?,
+            "reorder" => faults.reorder_every = every()?,
+            "forge" => faults.forge_every = every()?,
+            "drop" => faults.drop_every = every()?,
+            _ => {
+                return Err(format!(
+                    "{name} is none of delay, service, duplicate, reorder, forge and drop"
+                ));
+            }
+        }
+    }
+    Ok(faults)
+}
+
 fn source(text: &str) -> Result<SourceChoice, String> {
     let network = || {
         let (ip, prefix) = text.split_once('/')?;
@@ -324,6 +362,19 @@ mod tests {
         assert_eq!(impairment(text), Ok(expected));
         assert!(impairment("luck=3").is_err());
         assert!(impairment("loss").is_err());
+    }
+
+    #[test]
+    fn faults_of_a_relay() {
+        let expected = Faults {
+            delay: Duration::from_millis(20),
+            service: Duration::from_micros(5),
+            forge_every: 100,
+            ..Faults::default()
+        };
+        assert_eq!(faults("delay=20ms,service=5us,forge=100"), Ok(expected));
+        assert!(faults("forge=often").is_err());
+        assert!(faults("luck=3").is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use millrace_loadgen::capacity::{self, Search};
 use millrace_loadgen::client::Server;
 use millrace_loadgen::media::recording::Recording;
 use millrace_loadgen::own_cost::{self, Bed, Traffic};
+use millrace_loadgen::relay::Relay;
 use millrace_loadgen::report::model::{Phase, Results, median};
 use millrace_loadgen::run::{Hold, Run, RunConfig, SETTLE, Sampling};
 use millrace_loadgen::scenario::{BUILT_IN_NAMES, Scenario, built_in, from_toml};
@@ -30,7 +31,7 @@ pub(crate) enum Verdict {
 type Outcome = Result<Verdict, Box<dyn Error>>;
 
 pub(crate) async fn run(args: &cli::Run) -> Outcome {
-    let config = config(&args.common)?;
+    let (config, relay) = config(&args.common).await?;
     let slo = config.slo;
     let size = args.size.unwrap_or(config.scenario.size_default);
     let name = format!("{} x {size}", config.scenario.name);
@@ -45,8 +46,9 @@ pub(crate) async fn run(args: &cli::Run) -> Outcome {
     };
     let held = run.hold(hold, &mut |live| progress.show_live(live)).await;
     let failure = held.map(|_| ()).err();
-    let results = run.finish().await;
+    let mut results = run.finish().await;
     progress.end();
+    results.notes.extend(relay.map(|it| it.spoiled.to_string()));
     for step in &results.steps {
         println!("{name}");
         for line in summary::lines(step, &slo) {
@@ -63,7 +65,7 @@ pub(crate) async fn run(args: &cli::Run) -> Outcome {
 }
 
 pub(crate) async fn capacity(args: &cli::Capacity) -> Outcome {
-    let config = config(&args.common)?;
+    let (config, relay) = config(&args.common).await?;
     let search = Search {
         start: args.start.unwrap_or(config.scenario.size_default).max(1),
         limit: args.limit,
@@ -75,6 +77,7 @@ pub(crate) async fn capacity(args: &cli::Capacity) -> Outcome {
     let found = capacity::find(&mut run, search, &mut progress).await;
     let mut results = run.finish().await;
     progress.end();
+    results.notes.extend(relay.map(|it| it.spoiled.to_string()));
     if !results.interrupted {
         measure_own_cost(&args.common, &mut results).await;
     }
@@ -172,7 +175,8 @@ pub(crate) fn report(report: &cli::Report) -> Outcome {
     Ok(Verdict::Met)
 }
 
-fn config(common: &cli::Common) -> Result<RunConfig, Box<dyn Error>> {
+/// What to run, and the relay that is to spoil media on the way.
+async fn config(common: &cli::Common) -> Result<(RunConfig, Option<Relay>), Box<dyn Error>> {
     let threads = if common.cpu.is_empty() {
         vec![None]
     } else {
@@ -187,13 +191,17 @@ fn config(common: &cli::Common) -> Result<RunConfig, Box<dyn Error>> {
     if let Some(impairment) = common.impair {
         scenario.impair_subscribers(impairment);
     }
-    Ok(RunConfig {
+    let relay = match (common.media_address, common.spoil) {
+        (Some(server), Some(faults)) => Some(Relay::start(server, faults).await?),
+        _ => None,
+    };
+    let config = RunConfig {
         server: Server {
             url: common.server.url.clone(),
             key: ApiKey::new(&common.server.api_key, &common.server.api_secret),
             tls: common.server.tls()?,
             single: common.single_connection,
-            media_address: common.media_address,
+            media_address: relay.as_ref().map(|it| it.address).or(common.media_address),
         },
         scenario,
         threads,
@@ -208,7 +216,8 @@ fn config(common: &cli::Common) -> Result<RunConfig, Box<dyn Error>> {
         metrics: common.metrics.clone(),
         slo: common.slo.slo(),
         command_line: command_line(std::env::args()),
-    })
+    };
+    Ok((config, relay))
 }
 
 fn scenario(name: &str) -> Result<Scenario, Box<dyn Error>> {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,6 +41,21 @@ pub struct Spoiled {
     pub reordered: AtomicU64,
     pub forged: AtomicU64,
     pub dropped: AtomicU64,
+}
+
+impl fmt::Display for Spoiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        write!(
+            f,
+            "of all packets since the first join the relay duplicated {}, reordered {}, forged {} and \
+             dropped {}",
+            count(&self.duplicated),
+            count(&self.reordered),
+            count(&self.forged),
+            count(&self.dropped)
+        )
+    }
 }
 
 /// A running relay; it ends when this is dropped.
