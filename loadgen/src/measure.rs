@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use crate::report::latency::Latency;
-use crate::report::model::FrameLen;
+use crate::report::model::{FrameLen, LayerBytes};
 
 /// Encodings told apart in bitrates: audio, and the simulcast layers.
 pub const LAYERS: usize = 4;
-/// What [`LAYERS`] counts, by index.
+/// What [`LAYERS`] counts, by index: LiveKit's names of encodings. Video that has only one is `q`.
 pub const LAYER_NAMES: [&str; LAYERS] = ["audio", "q", "h", "f"];
 
 macro_rules! counters {
@@ -93,6 +93,17 @@ counters! {
 }
 
 impl Counters {
+    /// What sampled clients got of each encoding.
+    pub fn layers(&self) -> Vec<LayerBytes> {
+        let layers = LAYER_NAMES.iter().zip(self.layer_bytes);
+        layers
+            .map(|(name, bytes)| LayerBytes {
+                name: (*name).to_owned(),
+                bytes,
+            })
+            .collect()
+    }
+
     /// Packets missing for good, or not yet come.
     pub fn lost(&self) -> u64 {
         self.missing.saturating_sub(self.reordered + self.recovered)

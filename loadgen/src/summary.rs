@@ -1,6 +1,7 @@
 //! A step in words, for the terminal.
 
 use millrace_loadgen::capacity::describe;
+use millrace_loadgen::measure::LAYER_NAMES;
 use millrace_loadgen::report::latency::Latency;
 use millrace_loadgen::report::model::{OwnCost, Slo, Step, median};
 
@@ -27,6 +28,7 @@ pub(crate) fn lines(step: &Step, slo: &Slo) -> Vec<String> {
         format!("latency {}", percentiles(&step.latency)),
         faults(step),
     ];
+    lines.extend(layers(step));
     if step.joins.attempted > 0 {
         lines.push(format!(
             "joins {} ({} failed): {}",
@@ -67,6 +69,16 @@ pub(crate) fn lines(step: &Step, slo: &Slo) -> Vec<String> {
             .map(|it| format!("SLO broken: {}", describe(it))),
     );
     lines
+}
+
+/// Bitrates of the encodings, where there was any.
+fn layers(step: &Step) -> Option<String> {
+    let rates = LAYER_NAMES.iter().filter_map(|name| {
+        let bps = step.layer_bps(name).filter(|bps| *bps > 0.0)?;
+        Some(format!("{name} {:.2}", bps / 1e6))
+    });
+    let rates: Vec<_> = rates.collect();
+    (!rates.is_empty()).then(|| format!("payload by encoding, Mbit/s: {}", rates.join(", ")))
 }
 
 /// What the server tells of its shards.

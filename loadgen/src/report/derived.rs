@@ -36,6 +36,16 @@ impl Step {
         8.0 * rate(self.delivered.bytes, self.measured_s)
     }
 
+    /// Payload bits per second of an encoding at all subscribers, by what the sampled ones got of it.
+    /// None when nothing was sampled.
+    pub fn layer_bps(&self, name: &str) -> Option<f64> {
+        let layers = &self.delivered.layers;
+        let bytes = layers.iter().find(|it| it.name == name)?.bytes;
+        let packets = self.delivered.packets as f64;
+        let sampled = ratio(self.delivered.packets_timed as f64, packets)?;
+        ratio(8.0 * rate(bytes, self.measured_s), sampled)
+    }
+
     /// Lost packets as a share of those that should have come.
     pub fn loss_ratio(&self) -> f64 {
         ratio(self.integrity.lost as f64, self.integrity.expected as f64).unwrap_or(0.0)
@@ -187,7 +197,7 @@ fn ratio(value: f64, by: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{JoinSample, ShardCounters, ThreadCpu};
+    use super::super::model::{JoinSample, LayerBytes, ShardCounters, ThreadCpu};
     use super::*;
 
     fn step() -> Step {
@@ -212,6 +222,20 @@ mod tests {
             socket_drops: None,
         });
         step
+    }
+
+    #[test]
+    fn encodings_are_those_of_the_sampled_share() {
+        let mut step = step();
+        step.delivered.packets_timed = 250_000;
+        assert_eq!(step.layer_bps("f"), None);
+        step.delivered.layers.push(LayerBytes {
+            name: "f".into(),
+            bytes: 1_000_000,
+        });
+        assert_eq!(step.layer_bps("f"), Some(8.0 * 1e6 / 10.0 * 4.0));
+        step.delivered.packets_timed = 0;
+        assert_eq!(step.layer_bps("f"), None);
     }
 
     #[test]

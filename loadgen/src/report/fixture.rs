@@ -151,6 +151,11 @@ fn machine() -> Machine {
     }
 }
 
+fn one_layer(bytes: u64) -> Vec<LayerBytes> {
+    let name = "q".into();
+    vec![LayerBytes { name, bytes }]
+}
+
 fn step(phase: Phase, share_of_knee: Option<f64>, viewers: u32, started_s: f64) -> Step {
     let load = f64::from(viewers) / FULL;
     let measured_s = if phase == Phase::Raise { 20.0 } else { 30.0 };
@@ -187,6 +192,7 @@ fn step(phase: Phase, share_of_knee: Option<f64>, viewers: u32, started_s: f64) 
         packets: delivered,
         bytes: delivered * BYTES as u64,
         packets_timed: delivered / 20,
+        layers: one_layer(delivered / 20 * BYTES as u64),
     };
     step.latency = latency(load, 40_000, 1.0);
     step.integrity = Integrity {

@@ -219,6 +219,17 @@ pub struct Delivered {
     pub bytes: u64,
     /// Packets of the sampled clients that were authenticated, parsed and timed.
     pub packets_timed: u64,
+    /// What the sampled clients got of each encoding.
+    #[serde(default)]
+    pub layers: Vec<LayerBytes>,
+}
+
+/// Payload bytes of one encoding.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LayerBytes {
+    /// One of [`crate::measure::LAYER_NAMES`].
+    pub name: String,
+    pub bytes: u64,
 }
 
 /// What became of packets on the way, seen by the sampled clients.

@@ -279,6 +279,7 @@ impl Run {
                 packets: counters.received,
                 bytes: counters.received_bytes,
                 packets_timed: counters.sampled,
+                layers: counters.layers(),
             },
             latency: whole.latency(),
             integrity: Integrity {

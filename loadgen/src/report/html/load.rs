@@ -7,6 +7,7 @@ use super::markup::Markup;
 use super::table::Table;
 use super::view::View;
 use super::{Figure, course, forwarding, heat_map, percentiles};
+use crate::measure::LAYER_NAMES;
 use crate::report::model::{Step, ThreadRole};
 
 /// Colours of shards; more shards than these share them.
@@ -32,11 +33,44 @@ pub(super) fn draw(out: &mut Markup, view: &View<'_>) {
             knee(out, view);
         }
     }
+    layers(out, view);
     out.raw("</section>\n<section>\n<h2>How long packets take</h2>\n");
     percentiles::draw(out, view);
     forwarding::draw(out, view);
     over_time(out, view);
     out.raw("</section>\n");
+}
+
+/// Bitrates of the encodings, where more than one came: who gets which is the server's choice.
+fn layers(out: &mut Markup, view: &View<'_>) {
+    let came = |name: &&&str| {
+        let mut rates = view.steps.iter().filter_map(|step| step.layer_bps(name));
+        rates.any(|bps| bps > 0.0)
+    };
+    let names: Vec<&str> = LAYER_NAMES.iter().filter(came).copied().collect();
+    if names.len() < 2 {
+        return;
+    }
+    let mut columns = vec![""];
+    columns.extend(&names);
+    let mut table = Table::new("Payload of each encoding at all subscribers", &columns);
+    for step in &view.steps {
+        let mut row = vec![view.load(f64::from(step.load()))];
+        row.extend(
+            names
+                .iter()
+                .map(|name| format::or_unknown(step.layer_bps(name), format::bits_per_s)),
+        );
+        table.rows.push(row);
+    }
+    Figure {
+        title: "Bitrate of each encoding",
+        remark: "Payload that subscribers got: sound, and video's encodings from the lowest, q, to the \
+                 highest, f. From the share of the sampled ones.",
+        body: table.open(),
+        table: None,
+    }
+    .draw(out);
 }
 
 fn knee(out: &mut Markup, view: &View<'_>) {

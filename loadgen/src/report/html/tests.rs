@@ -254,6 +254,21 @@ fn one_load_is_shown_over_time() {
     assert!(render(&results).contains("It did not stay within bounds: 50"));
 }
 
+#[test]
+fn encodings_are_told_apart_where_there_are_some() {
+    let mut results = fixture::single();
+    assert!(!render(&results).contains("Bitrate of each encoding"));
+    let layers = &mut results.steps[0].delivered.layers;
+    let mut highest = layers[0].clone();
+    highest.name = "f".into();
+    layers.push(highest);
+    let page = render(&results);
+    assert!(page.contains("Bitrate of each encoding"));
+    assert!(
+        page.contains("<th scope=\"col\">f</th>") && !page.contains("<th scope=\"col\">h</th>")
+    );
+}
+
 /// For looking at it: `MILLRACE_REPORT_EXAMPLES=dir cargo test -p millrace-loadgen examples`.
 #[test]
 fn examples_are_written_where_wanted() {
